@@ -1,0 +1,20 @@
+"""Trainable Optimizers for PyTorch: they learn a linear model of the full gradient as they train.
+
+Ĝ = A·w + b, with A and b trained by gradient descent on ½‖g − A·w − b‖² beside the weights
+(Wang and Klabjan, "A Trainable Optimizer", arXiv 2508.01764).
+"""
+
+from .optim import DiagonalTO, FullTO, RankOneTO
+from .schedules import Constant, Exponential, InverseTime, Schedule
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Constant",
+    "DiagonalTO",
+    "Exponential",
+    "FullTO",
+    "InverseTime",
+    "RankOneTO",
+    "Schedule",
+]

@@ -1,0 +1,65 @@
+"""DiagonalTO: A = diag(a), two numbers per weight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from ..rules import diagonal
+from ..settings import Rate
+from .base import TrainableOptimizer
+
+
+class DiagonalTO(TrainableOptimizer):
+    """Each coordinate of the gradient is modelled as a line in its own weight: Ĝ = a∘w + b.
+
+    Memory: 2 d numbers of state. Time: O(d). (Algorithm 2.)
+
+    Use it first: it is as cheap as ADAM and needs no structure in the weights.
+
+    Args:
+        params: parameters, named parameters or param groups.
+        lr: learning rate γ: float, one-element tensor or schedule.
+        alpha: rate of a, likewise. 0 switches learning of A off: momentum, or SGD when beta = 1.
+            Default: 0.01.
+        beta: rate of b, likewise. Default: 1.
+        weight_decay: decoupled decay, w ← (1 − γ·weight_decay) w. Default: 0.
+        state_dtype: dtype of a and b. Default: that of the parameter, and float32 for float16
+            and bfloat16 parameters.
+        maximize: ascend instead of descend.
+        foreach: update all tensors of a group with `torch._foreach_*` kernels. Default: as
+            torch.optim chooses, on for CUDA.
+        capturable: keep the clock on the device, for CUDA graphs and for rates that are CUDA
+            tensors.
+        differentiable: let gradients flow through `step()`, into lr, alpha and beta too.
+
+    Raises:
+        ValueError, TypeError: a setting can't work; the sentence names it, its value and the mend.
+    """
+
+    rule = staticmethod(diagonal)
+    variables = ("a", "b")
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: Rate,
+        alpha: Rate = 0.01,
+        beta: Rate = 1.0,
+        *,
+        weight_decay: float = 0.0,
+        state_dtype: torch.dtype | None = None,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        defaults = {k: v for k, v in locals().items() if k not in ("self", "params", "__class__")}
+        super().__init__(params, defaults)
+
+    def _new_variables(self, param: Tensor, group: dict[str, Any]) -> tuple[Tensor, ...]:
+        dtype = self._state_dtype(param, group)
+        return tuple(torch.zeros_like(param, dtype=dtype) for _ in self.variables)

@@ -1,0 +1,97 @@
+"""RankOneTO: A = a cᵀ, three numbers per weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from ..rules import rank_one
+from ..settings import Rate
+from .base import TrainableOptimizer
+
+Init = Literal["ones", "normal"] | Callable[[Tensor], Tensor]
+
+
+class RankOneTO(TrainableOptimizer):
+    """The gradient is modelled through one learned feature of the weights: Ĝ = a (cᵀw) + b.
+
+    Memory: 3 d numbers of state. Time: O(d). (Algorithm 3.)
+
+    Use it where weights act together: A has entries between all pairs of coordinates, at rank one.
+
+    Args:
+        params: parameters, named parameters or param groups.
+        lr: learning rate γ: float, one-element tensor or schedule.
+        alpha: rate of a and c, likewise. 0 switches learning of A off: momentum, or SGD when
+            beta = 1. Default: 0.01.
+        beta: rate of b, likewise. Default: 1.
+        weight_decay: decoupled decay, w ← (1 − γ·weight_decay) w. Default: 0.
+        scope: "tensor": one A per tensor; "group": the tensors of a param group are one vector w,
+            as in the paper. Default: "tensor".
+        init: c at the start (a starts at 0, so that A₀ = 0; c must not, or A stays 0 for ever).
+            "ones": 1/√d each; "normal": N(0, 1/d); or a function of the parameter (of its real
+            view when complex) that returns a tensor of its shape. Default: "ones".
+        state_dtype: dtype of a, b, c. Default: that of the parameter, and float32 for float16
+            and bfloat16 parameters.
+        maximize: ascend instead of descend.
+        foreach: update all tensors of a group with `torch._foreach_*` kernels. Default: as
+            torch.optim chooses, on for CUDA.
+        capturable: keep the clock on the device, for CUDA graphs and for rates that are CUDA
+            tensors.
+        differentiable: let gradients flow through `step()`, into lr, alpha and beta too.
+
+    Raises:
+        ValueError, TypeError: a setting can't work; the sentence names it, its value and the mend.
+    """
+
+    rule = staticmethod(rank_one)
+    variables = ("a", "c", "b")
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: Rate,
+        alpha: Rate = 0.01,
+        beta: Rate = 1.0,
+        *,
+        weight_decay: float = 0.0,
+        scope: Literal["tensor", "group"] = "tensor",
+        init: Init = "ones",
+        state_dtype: torch.dtype | None = None,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        defaults = {k: v for k, v in locals().items() if k not in ("self", "params", "__class__")}
+        super().__init__(params, defaults)
+
+    def _check_params(self, group: dict[str, Any]) -> None:
+        if not callable(group["init"]) and group["init"] not in ("ones", "normal"):
+            raise ValueError(
+                f"init={group['init']!r} is not known: give 'ones', 'normal' or a function."
+            )
+
+    def _new_variables(self, param: Tensor, group: dict[str, Any]) -> tuple[Tensor, ...]:
+        init = group["init"]
+        a, c, b = (
+            torch.zeros_like(param, dtype=self._state_dtype(param, group)) for _ in self.variables
+        )
+        joint = group["scope"] == "group"
+        d = (
+            sum(p.numel() * (2 if p.is_complex() else 1) for p in group["params"])
+            if joint
+            else (param.numel())
+        )
+        scale = max(d, 1) ** -0.5
+        if callable(init):
+            c.copy_(init(param))
+        elif init == "ones":
+            c.fill_(scale)
+        else:
+            c.normal_(std=scale)
+        return a, c, b

@@ -1,0 +1,67 @@
+"""Settings of a param group: what is allowed, and what a rate is at step t."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .schedules import Schedule
+
+RATES = ("lr", "alpha", "beta")
+
+Rate = float | Tensor | Schedule
+"""A learning rate γ, α or β: a number, a one-element tensor or a schedule."""
+
+
+def rate_at(rate: Rate, t: float | Tensor) -> float | Tensor:
+    """Return the value of a rate at step t: a float, or a 0-dim tensor."""
+    if isinstance(rate, Schedule):
+        return rate(t)
+    return rate.reshape(()) if isinstance(rate, Tensor) else rate
+
+
+def check_group(group: dict[str, Any]) -> None:
+    """Raise a ValueError or TypeError that names the first setting of `group` that can't work."""
+    for name in RATES:
+        _check_rate(name, group[name], group)
+    _check_number("weight_decay", group["weight_decay"])
+    for name, choices in {"scope": ("tensor", "group")}.items():
+        if name in group and group[name] not in choices:
+            wanted = " or ".join(repr(choice) for choice in choices)
+            raise ValueError(f"{name}={group[name]!r} is not known: give {wanted}.")
+    dtype = group["state_dtype"]
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"state_dtype={dtype!r} can't hold a, b: give a real floating dtype.")
+    if group["foreach"] and group.get("fused"):
+        raise ValueError("foreach=True and fused=True exclude each other: give one of them.")
+    if group["differentiable"] and group.get("fused"):
+        raise ValueError("fused=True can't be differentiated: give differentiable=False.")
+
+
+def _check_rate(name: str, rate: Any, group: dict[str, Any]) -> None:
+    if isinstance(rate, Schedule):
+        return
+    if not isinstance(rate, Tensor):
+        return _check_number(name, rate, "a finite number ≥ 0, a one-element tensor or a schedule")
+    if rate.numel() != 1 or not rate.is_floating_point():
+        raise ValueError(
+            f"{name} is a {rate.dtype} tensor of shape {tuple(rate.shape)}: "
+            "give a floating-point tensor with one element."
+        )
+    devices = {p.device for p in group["params"]}
+    if rate.device.type != "cpu" and not (group["capturable"] and devices == {rate.device}):
+        raise ValueError(
+            f"{name} is a tensor on {rate.device}: keep it on the CPU, or on the device of the "
+            "parameters with capturable=True."
+        )
+    _check_number(name, float(rate.detach()))
+
+
+def _check_number(name: str, value: Any, wanted: str = "a finite number ≥ 0") -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}: give {wanted}.")
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{name}={value} is not allowed: give {wanted}.")

@@ -1,0 +1,136 @@
+"""Arithmetic on the vectors of a param group, which live as lists of tensors.
+
+`Vectors` behaves in a formula as a tensor does (`g - a * w - b`), so the rules are written once and
+run on plain tensors, tensor by tensor, or through torch's `_foreach` kernels. A list is either many
+vectors (one per tensor) or, when `joint`, the pieces of one vector.
+
+The functions below are the operations that plain operators can't say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+Scalar = float | Tensor
+
+
+class Vectors:
+    """A list of tensors under elementwise arithmetic.
+
+    Args:
+        tensors: the pieces.
+        foreach: use the `torch._foreach_*` kernels instead of a Python loop. Same numbers.
+        inplace: let `add_scaled` and `add_outer` write into these tensors; without it they
+            make new ones, as autograd needs.
+        joint: the pieces are one vector: `dot` sums over all of them.
+    """
+
+    __slots__ = ("foreach", "inplace", "joint", "tensors")
+
+    def __init__(
+        self,
+        tensors: Sequence[Tensor],
+        *,
+        foreach: bool = False,
+        inplace: bool = False,
+        joint: bool = False,
+    ) -> None:
+        self.tensors = list(tensors)
+        self.foreach = foreach
+        self.inplace = inplace
+        self.joint = joint
+
+    def __add__(self, other: Vectors | Scalar) -> Vectors:
+        return self._elementwise(torch.add, torch._foreach_add, other)
+
+    def __sub__(self, other: Vectors | Scalar) -> Vectors:
+        return self._elementwise(torch.sub, torch._foreach_sub, other)
+
+    def __mul__(self, other: Vectors | Scalar) -> Vectors:
+        return self._elementwise(torch.mul, torch._foreach_mul, other)
+
+    __rmul__ = __mul__
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Vectors:
+        """Return the vectors with `function` applied to every piece."""
+        return Vectors([function(x) for x in self.tensors], foreach=self.foreach, joint=self.joint)
+
+    def _elementwise(
+        self, op: Callable[..., Tensor], foreach_op: Callable[..., Any], other: Vectors | Scalar
+    ) -> Vectors:
+        foreach = self.foreach
+        if isinstance(other, Vectors):
+            foreach = foreach or other.foreach
+            if foreach:
+                result = foreach_op(self.tensors, other.tensors)
+            else:
+                result = [op(x, y) for x, y in zip(self.tensors, other.tensors, strict=True)]
+        elif foreach:
+            result = foreach_op(self.tensors, other)
+        else:
+            result = [op(x, other) for x in self.tensors]
+        return Vectors(result, foreach=foreach, joint=self.joint)
+
+
+Vector = TypeVar("Vector", Tensor, Vectors)
+
+
+def dot(x: Tensor | Vectors, y: Tensor | Vectors) -> Any:
+    """Return xᵀy: a 0-dim tensor, or one per tensor for `Vectors` that are not joint."""
+    if isinstance(x, Tensor):
+        return torch.dot(x.reshape(-1), cast(Tensor, y).reshape(-1))
+    pieces = [dot(p, q) for p, q in zip(x.tensors, cast(Vectors, y).tensors, strict=True)]
+    return torch.stack(pieces).sum() if x.joint else Vectors(pieces)
+
+
+def matvec(A: Vector, x: Any) -> Vector:
+    """Return A x. With `Vectors`, A holds one block of rows per tensor; a plain x is shared."""
+    if isinstance(A, Tensor):
+        return A @ cast(Tensor, x)
+    return Vectors([torch.mv(block, v) for block, v in _blocks(A, x)], foreach=A.foreach)
+
+
+def add_scaled(x: Vector, scale: Any, y: Vector) -> Vector:
+    """Return x + scale · y, written into x where x allows it. `scale` as `Vectors` is one each."""
+    if isinstance(x, Tensor):
+        return x + scale * cast(Tensor, y)
+    y = cast(Vectors, y)
+    if not x.inplace:
+        return x + y * scale
+    if isinstance(scale, int | float):
+        if x.foreach:
+            torch._foreach_add_(x.tensors, y.tensors, alpha=scale)
+        else:
+            for p, q in zip(x.tensors, y.tensors, strict=True):
+                p.add_(q, alpha=scale)
+        return x
+    return add_scaled(x, 1, y * scale)
+
+
+def add_outer(A: Vector, scale: Scalar, u: Vector, v: Any) -> Vector:
+    """Return A + scale · u vᵀ, written into A where A allows it.
+
+    In place, `addr_` needs no temporary of the size of A.
+    """
+    if isinstance(A, Tensor):
+        return torch.addr(A, scale * cast(Tensor, u), cast(Tensor, v))
+    rows = cast(Vectors, u) * scale
+    add = Tensor.addr_ if A.inplace else torch.addr
+    blocks = [
+        add(block, row, x) for (block, x), row in zip(_blocks(A, v), rows.tensors, strict=True)
+    ]
+    return A if A.inplace else Vectors(blocks, foreach=A.foreach)
+
+
+def flatten(x: Vectors) -> Vectors:
+    """Return every piece as a contiguous one-dimensional tensor."""
+    return x.map(lambda piece: piece.reshape(-1))
+
+
+def _blocks(A: Vectors, x: Tensor | Vectors) -> list[tuple[Tensor, Tensor]]:
+    pieces = [x] * len(A.tensors) if isinstance(x, Tensor) else x.tensors
+    return list(zip(A.tensors, pieces, strict=True))

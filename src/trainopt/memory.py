@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
+
+_UNITS = ("kB", "MB", "GB", "TB", "PB")
 
 
 def available_bytes(device: torch.device) -> int | None:
@@ -24,13 +27,10 @@ def available_bytes(device: torch.device) -> int | None:
 
 def human_bytes(count: float) -> str:
     """Return `count` bytes in decimal units, as in "400.8 MB"."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000:
-            break
-        count /= 1000
-    else:
-        unit = "PB"
-    return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+    if count < 1000:
+        return f"{count:.0f} B"
+    power = min(int(math.log10(count) // 3), len(_UNITS))
+    return f"{count / 1000**power:.1f} {_UNITS[power - 1]}"
 
 
 def _meminfo(path: Path = Path("/proc/meminfo")) -> int | None:

@@ -10,7 +10,7 @@ The functions below are the operations that plain operators can't say.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -79,46 +79,45 @@ class Vectors:
 Vector = TypeVar("Vector", Tensor, Vectors)
 
 
-def dot(x: Tensor | Vectors, y: Tensor | Vectors) -> Any:
+def dot(x: Any, y: Any) -> Any:
     """Return xᵀy: a 0-dim tensor, or one per tensor for `Vectors` that are not joint."""
     if isinstance(x, Tensor):
-        return torch.dot(x.reshape(-1), cast(Tensor, y).reshape(-1))
-    pieces = [dot(p, q) for p, q in zip(x.tensors, cast(Vectors, y).tensors, strict=True)]
+        return torch.dot(x.reshape(-1), y.reshape(-1))
+    pieces = [dot(p, q) for p, q in zip(x.tensors, y.tensors, strict=True)]
     return torch.stack(pieces).sum() if x.joint else Vectors(pieces)
 
 
-def matvec(A: Vector, x: Any) -> Vector:
+def matvec(A: Any, x: Any) -> Any:
     """Return A x. With `Vectors`, A holds one block of rows per tensor; a plain x is shared."""
     if isinstance(A, Tensor):
-        return A @ cast(Tensor, x)
+        return A @ x
     return Vectors([torch.mv(block, v) for block, v in _blocks(A, x)], foreach=A.foreach)
 
 
-def add_scaled(x: Vector, scale: Any, y: Vector) -> Vector:
+def add_scaled(x: Any, scale: Any, y: Any) -> Any:
     """Return x + scale · y, written into x where x allows it. `scale` as `Vectors` is one each."""
     if isinstance(x, Tensor):
-        return x + scale * cast(Tensor, y)
-    y = cast(Vectors, y)
+        return x + scale * y
     if not x.inplace:
         return x + y * scale
-    if isinstance(scale, int | float):
-        if x.foreach:
-            torch._foreach_add_(x.tensors, y.tensors, alpha=scale)
-        else:
-            for p, q in zip(x.tensors, y.tensors, strict=True):
-                p.add_(q, alpha=scale)
-        return x
-    return add_scaled(x, 1, y * scale)
+    if not isinstance(scale, int | float):
+        return add_scaled(x, 1, y * scale)
+    if x.foreach:
+        torch._foreach_add_(x.tensors, y.tensors, alpha=scale)
+    else:
+        for p, q in zip(x.tensors, y.tensors, strict=True):
+            p.add_(q, alpha=scale)
+    return x
 
 
-def add_outer(A: Vector, scale: Scalar, u: Vector, v: Any) -> Vector:
+def add_outer(A: Any, scale: Scalar, u: Any, v: Any) -> Any:
     """Return A + scale · u vᵀ, written into A where A allows it.
 
     In place, `addr_` needs no temporary of the size of A.
     """
+    rows = u * scale
     if isinstance(A, Tensor):
-        return torch.addr(A, scale * cast(Tensor, u), cast(Tensor, v))
-    rows = cast(Vectors, u) * scale
+        return torch.addr(A, rows, v)
     add = Tensor.addr_ if A.inplace else torch.addr
     blocks = [
         add(block, row, x) for (block, x), row in zip(_blocks(A, v), rows.tensors, strict=True)
@@ -127,7 +126,7 @@ def add_outer(A: Vector, scale: Scalar, u: Vector, v: Any) -> Vector:
 
 
 def flatten(x: Vectors) -> Vectors:
-    """Return every piece as a contiguous one-dimensional tensor."""
+    """Return every piece in one dimension, as a view where its layout allows one."""
     return x.map(lambda piece: piece.reshape(-1))
 
 

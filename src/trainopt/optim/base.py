@@ -16,6 +16,7 @@ from torch.optim.optimizer import (
 from ..rules import Learned, Rule, descend
 from ..settings import RATES, check_group, rate_at
 from ..vectors import Vectors
+from .fused import fused_step
 
 
 class TrainableOptimizer(Optimizer):
@@ -44,7 +45,7 @@ class TrainableOptimizer(Optimizer):
         self,
         group: dict[str, Any],
         params: list[Tensor],
-        w: Vectors,
+        w: Any,
         g: Vectors,
         *state: Vectors,
         alpha: Any,
@@ -107,7 +108,6 @@ class TrainableOptimizer(Optimizer):
         for params, estimate, _ in self._last:
             for p, value in zip(params, estimate.tensors, strict=True):
                 if p is param:
-                    value = value.view(_real(p).shape)
                     return torch.view_as_complex(value) if p.is_complex() else value
         raise KeyError(
             f"no estimate for the parameter of shape {tuple(param.shape)}: "
@@ -126,7 +126,8 @@ class TrainableOptimizer(Optimizer):
         if not pieces:
             raise RuntimeError("no residual yet: ask between step() and zero_grad().")
         norms = [torch.linalg.vector_norm(piece).to(pieces[0].device) for piece in pieces]
-        return torch.linalg.vector_norm(torch.stack(norms))
+        total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+        return total
 
     def memory(self) -> list[int]:
         """Return the bytes of optimizer state held now, one number per param group.
@@ -261,8 +262,14 @@ class TrainableOptimizer(Optimizer):
         if group["maximize"]:
             g = g * -1
 
-        learned = self._learn(group, params, w, g, *map(vectors, state), alpha=alpha, beta=beta)
-        w = descend(w, learned.estimate, lr=lr, weight_decay=group["weight_decay"])
+        pieces = [vectors(tensors) for tensors in state]
+        if group.get("fused"):
+            learned = fused_step(
+                type(self).rule, w, g, pieces, (lr, alpha, beta), group["weight_decay"]
+            )
+        else:
+            learned = self._learn(group, params, w, g, *pieces, alpha=alpha, beta=beta)
+            w = descend(w, learned.estimate, lr=lr, weight_decay=group["weight_decay"])
 
         for target, new in zip(targets, w.tensors, strict=True):
             if target is not new:

@@ -16,7 +16,7 @@ from .base import TrainableOptimizer
 
 
 class FullTO(TrainableOptimizer):
-    """Every coordinate of the gradient is modelled as a linear function of all weights: Ĝ = A w + b.
+    """Every coordinate of the gradient is modelled as linear in all weights: Ĝ = A w + b.
 
     Memory: d² + d numbers of state. Time: O(d²) a step, and never a second array of d² numbers.
     (Algorithm 1.) With scope="tensor", d is the size of each tensor on its own.
@@ -85,7 +85,7 @@ class FullTO(TrainableOptimizer):
         self,
         group: dict[str, Any],
         params: list[Tensor],
-        w: Vectors,
+        w: Any,
         g: Vectors,
         *state: Vectors,
         alpha: Any,
@@ -96,16 +96,7 @@ class FullTO(TrainableOptimizer):
         x: Tensor | Vectors = flatten(w)
         if group["scope"] == "group":
             x = self._joint(group, params, flatten(w).tensors)
-        learned = super()._learn(
-            group,
-            params,
-            x,
-            flatten(g),
-            A,
-            flat_b,
-            alpha=alpha,
-            beta=beta,  # type: ignore[arg-type]
-        )
+        learned = super()._learn(group, params, x, flatten(g), A, flat_b, alpha=alpha, beta=beta)
         A, flat_b = learned.variables
         shaped = [
             Vectors(

@@ -40,6 +40,9 @@ class RankOneTO(TrainableOptimizer):
         maximize: ascend instead of descend.
         foreach: update all tensors of a group with `torch._foreach_*` kernels. Default: as
             torch.optim chooses, on for CUDA.
+        fused: run the step of a group as one graph made by `torch.compile`: fewer passes over
+            memory, after some seconds at the first step. Needs a C++ compiler (CPU) or Triton
+            (CUDA). Default: off.
         capturable: keep the clock on the device, for CUDA graphs and for rates that are CUDA
             tensors.
         differentiable: let gradients flow through `step()`, into lr, alpha and beta too.
@@ -64,6 +67,7 @@ class RankOneTO(TrainableOptimizer):
         state_dtype: torch.dtype | None = None,
         maximize: bool = False,
         foreach: bool | None = None,
+        fused: bool | None = None,
         capturable: bool = False,
         differentiable: bool = False,
     ) -> None:

@@ -86,4 +86,5 @@ def descend(w: Vector, estimate: Vector, *, lr: Any, weight_decay: float) -> Vec
     """Return w − γ Ĝ, after the decoupled decay w ← (1 − γ·weight_decay) w."""
     if weight_decay != 0:
         w = add_scaled(w, -lr * weight_decay, w)
-    return add_scaled(w, -lr, estimate)
+    new: Vector = add_scaled(w, -lr, estimate)
+    return new

@@ -1,0 +1,87 @@
+"""The problems optimizers are compared on, by name, and how to build one."""
+
+from __future__ import annotations
+
+import math
+from difflib import get_close_matches
+from pathlib import Path
+
+from trainopt.bench.data import DATASETS, load_file
+from trainopt.bench.errors import InputError
+from trainopt.bench.problems.logistic import LOGISTIC
+from trainopt.bench.problems.model import Model
+from trainopt.bench.problems.problem import Problem
+from trainopt.bench.problems.ridge import RIDGE
+from trainopt.bench.problems.softmax import SOFTMAX
+from trainopt.bench.problems.svm import SVM
+
+__all__ = ["MODELS", "PROBLEMS", "Model", "Problem", "build"]
+
+MODELS: dict[str, Model] = {model.name: model for model in (LOGISTIC, SOFTMAX, RIDGE, SVM)}
+
+# name -> data set, model, batch size
+PROBLEMS: dict[str, tuple[str, str, int]] = {
+    "digits-softmax": ("digits", "softmax", 32),
+    "digits-svm": ("digits", "svm", 32),
+    "wine-softmax": ("wine", "softmax", 32),
+    "breast-cancer-logistic": ("breast-cancer", "logistic", 32),
+    "breast-cancer-svm": ("breast-cancer", "svm", 32),
+    "diabetes-ridge": ("diabetes", "ridge", 32),
+    "mnist-softmax": ("mnist", "softmax", 128),
+    "mnist-svm": ("mnist", "svm", 128),
+}
+
+
+def build(
+    name: str,
+    data: str | Path | None = None,
+    target: str | None = None,
+    l2: float = 1e-3,
+    batch_size: int | None = None,
+) -> Problem:
+    """Build a registered problem, or a model on the user's own file.
+
+    Args:
+        name: a name in `PROBLEMS`, or, with `data`, one in `MODELS`.
+        data: a CSV or LIBSVM file.
+        target: the target column of a CSV file.
+        l2: strength of the regularisation, positive.
+        batch_size: rows in a mini-batch; None takes the problem's own, 32 for a file.
+
+    Raises:
+        InputError: a name isn't known, arguments don't go together, or the file can't be used.
+    """
+    if not (l2 > 0 and math.isfinite(l2)):
+        raise InputError(f"l2 is {l2:g}: give a positive number, such as 1e-3.")
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"The batch size is {batch_size}: give at least 1.")
+    if name in PROBLEMS:
+        if data is not None or target is not None:
+            raise InputError(
+                f"{name} brings its own data: leave out the file and target, "
+                f"or name a model ({', '.join(MODELS)}) instead."
+            )
+        data_name, model_name, default = PROBLEMS[name]
+        return Problem(name, DATASETS[data_name](), MODELS[model_name], l2, batch_size or default)
+    if name not in MODELS:
+        raise InputError(_unknown(name))
+    if data is None:
+        raise InputError(
+            f"{name} is a model: give it a file with --data, or choose a problem "
+            f"({', '.join(PROBLEMS)})."
+        )
+    model = MODELS[name]
+    dataset = load_file(data, target, task_is_regression=model.accuracy is None)
+    if reason := model.fits(dataset):
+        raise InputError(reason)
+    return Problem(f"{dataset.name}-{name}", dataset, model, l2, batch_size or 32)
+
+
+def _unknown(name: str) -> str:
+    known = [*PROBLEMS, *MODELS]
+    close = get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return (
+        f"There is no problem {name}: {hint}choose one of {', '.join(PROBLEMS)}, "
+        f"or a model ({', '.join(MODELS)}) with a file."
+    )

@@ -1,0 +1,32 @@
+"""Multinomial logistic regression: one column of weights per class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from trainopt.bench.data import Features
+from trainopt.bench.problems import logistic
+from trainopt.bench.problems.model import Model, accuracy, needs_classes
+
+
+def _solve(x: Features, y: NDArray[Any], outputs: int, l2: float) -> NDArray[np.float64]:
+    if outputs > 2:
+        return logistic.solve(x, y, outputs, l2)
+    # The two optimal columns are ∓w/2 with w the logistic weights: ‖W‖² = ‖w‖²/2, so l2 halves.
+    half = logistic.solve(x, y, 1, l2 / 2) / 2
+    return np.hstack([-half, half])
+
+
+SOFTMAX = Model(
+    name="softmax",
+    title="multinomial logistic regression",
+    fits=needs_classes,
+    outputs=lambda dataset: dataset.classes or 0,
+    loss=functional.cross_entropy,
+    accuracy=accuracy,
+    solve=_solve,
+)

@@ -1,0 +1,46 @@
+"""The support vector machine with squared hinge; one against the rest for many classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.svm import LinearSVC
+from torch import Tensor
+
+from trainopt.bench.data import Dataset, Features
+from trainopt.bench.problems.model import Model, accuracy, needs_classes
+
+
+def _outputs(dataset: Dataset) -> int:
+    classes = dataset.classes or 0
+    return 1 if classes == 2 else classes
+
+
+def _loss(scores: Tensor, y: Tensor) -> Tensor:
+    outputs = scores.shape[1]
+    # A single column is positive for class 1.
+    column_class = torch.arange(outputs) if outputs > 1 else torch.ones(1)
+    sign = torch.where(y[:, None] == column_class, 1.0, -1.0).to(scores.dtype)
+    return (1 - sign * scores).relu().square().sum(dim=1).mean()
+
+
+def _solve(x: Features, y: NDArray[Any], outputs: int, l2: float) -> NDArray[np.float64]:
+    """The minimiser, by liblinear's trust-region Newton method on the primal."""
+    svm = LinearSVC(
+        C=1 / (l2 * len(y)), fit_intercept=False, dual=False, tol=1e-10, max_iter=10_000
+    )
+    return np.asarray(svm.fit(x, y).coef_.T)
+
+
+SVM = Model(
+    name="svm",
+    title="support vector machine, squared hinge",
+    fits=needs_classes,
+    outputs=_outputs,
+    loss=_loss,
+    accuracy=accuracy,
+    solve=_solve,
+)

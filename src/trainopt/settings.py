@@ -48,8 +48,8 @@ def _check_rate(name: str, rate: Any, group: dict[str, Any]) -> None:
         return _check_number(name, rate, "a finite number ≥ 0, a one-element tensor or a schedule")
     if rate.numel() != 1 or not rate.is_floating_point():
         raise ValueError(
-            f"{name} is a {rate.dtype} tensor of shape {tuple(rate.shape)}: "
-            "give a floating-point tensor with one element."
+            f"Tensor {name} must be 1-element and floating-point: it is {rate.dtype} of shape "
+            f"{tuple(rate.shape)}."
         )
     devices = {p.device for p in group["params"]}
     if rate.device.type != "cpu" and not (group["capturable"] and devices == {rate.device}):

@@ -74,7 +74,7 @@ class TrainableOptimizer(Optimizer):
         Raises:
             TypeError: a gradient is sparse; nothing has been changed.
         """
-        self._cuda_graph_capture_health_check()
+        _health_check(self)
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -156,7 +156,7 @@ class TrainableOptimizer(Optimizer):
         super().add_param_group({**param_group, "params": params})
         added = self.param_groups[-1]
         device = added["params"][0].device if added["capturable"] and tensors else "cpu"
-        added.setdefault("step", torch.zeros((), dtype=torch.float64, device=device))
+        added.setdefault("step", torch.zeros((), dtype=torch.int64, device=device))
 
     def _check_params(self, group: dict[str, Any]) -> None:
         """Raise when this variant can't hold the parameters of `group`."""
@@ -251,8 +251,9 @@ class TrainableOptimizer(Optimizer):
 
         step = group["step"]
         # A float when the clock is a host tensor, which synchronises nothing; inside a graph a
-        # tensor, so that the rates change without a recompilation.
-        t = step if group["capturable"] or torch.compiler.is_compiling() else float(step)
+        # tensor, so that the rates change without a recompilation. (The clock itself is no float64:
+        # torch.compile takes such a 0-dim tensor for a Python number and loses what is written.)
+        t = step.double() if group["capturable"] or torch.compiler.is_compiling() else float(step)
         lr, alpha, beta = (rate_at(group[name], t) for name in RATES)
         targets = [_real(p) for p in params]
         dtypes = [self._state_dtype(p, group) for p in params]
@@ -294,6 +295,17 @@ class TrainableOptimizer(Optimizer):
         return dtype
 
 
+def _health_check(optimizer: Optimizer) -> None:
+    """Refuse a CUDA graph without `capturable`, under the name this version of torch has for it."""
+    newer = getattr(optimizer, "_accelerator_graph_capture_health_check", None)
+    (newer or optimizer._cuda_graph_capture_health_check)()
+
+
 def _real(x: Tensor) -> Tensor:
     """Return a complex tensor as pairs of reals, sharing memory; a real one as it is."""
     return torch.view_as_real(x) if x.is_complex() else x
+
+
+def real_numel(param: Tensor) -> int:
+    """Return how many real numbers `param` holds: two for a complex one."""
+    return param.numel() * (2 if param.is_complex() else 1)

@@ -12,7 +12,7 @@ from ..memory import available_bytes, human_bytes
 from ..rules import Learned, full
 from ..settings import Rate
 from ..vectors import Vectors, flatten
-from .base import TrainableOptimizer
+from .base import TrainableOptimizer, real_numel
 
 
 class FullTO(TrainableOptimizer):
@@ -113,7 +113,7 @@ class FullTO(TrainableOptimizer):
         present = {id(p): piece for p, piece in zip(params, pieces, strict=True)}
         return torch.cat(
             [
-                present[id(p)] if id(p) in present else pieces[0].new_zeros(_numel(p))
+                present[id(p)] if id(p) in present else pieces[0].new_zeros(real_numel(p))
                 for p in group["params"]
             ]
         )
@@ -121,8 +121,8 @@ class FullTO(TrainableOptimizer):
     @staticmethod
     def _columns(param: Tensor, group: dict[str, Any]) -> int:
         if group["scope"] == "tensor":
-            return _numel(param)
-        return sum(_numel(p) for p in group["params"])
+            return real_numel(param)
+        return sum(real_numel(p) for p in group["params"])
 
     def _check_params(self, group: dict[str, Any]) -> None:
         devices = {p.device for p in group["params"]}
@@ -139,7 +139,7 @@ class FullTO(TrainableOptimizer):
     def _check_fits(self, device: torch.device, groups: list[dict[str, Any]]) -> None:
         here = [(p, group) for group in groups for p in group["params"] if p.device == device]
         needed = sum(
-            _numel(p) * self._columns(p, group) * self._state_dtype(p, group).itemsize
+            real_numel(p) * self._columns(p, group) * self._state_dtype(p, group).itemsize
             for p, group in here
             if p not in self.state
         )
@@ -147,11 +147,7 @@ class FullTO(TrainableOptimizer):
         if available is not None and needed > available:
             raise MemoryError(
                 f"A needs {needed} bytes ({human_bytes(needed)}) for d = "
-                f"{sum(_numel(p) for p, _ in here)} weights, {device} has "
+                f"{sum(real_numel(p) for p, _ in here)} weights, {device} has "
                 f"{human_bytes(available)} available: use scope='tensor', RankOneTO or "
                 "DiagonalTO, or check_memory=False to try it all the same."
             )
-
-
-def _numel(param: Tensor) -> int:
-    return param.numel() * (2 if param.is_complex() else 1)

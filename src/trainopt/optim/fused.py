@@ -54,6 +54,15 @@ def fused_step(
     """
     tensors = [torch.as_tensor(rate, dtype=w.tensors[0].dtype) for rate in rates]
     estimate, residual = compiled(rule, w.joint)(
-        w.tensors, g.tensors, [v.tensors for v in state], *tensors, weight_decay
+        _lines(w), _lines(g), [_lines(v) for v in state], *tensors, weight_decay
     )
-    return Learned(tuple(state), Vectors(estimate), Vectors(residual))
+    shaped = (
+        Vectors([x.view(p.shape) for x, p in zip(pieces, w.tensors, strict=True)])
+        for pieces in (estimate, residual)
+    )
+    return Learned(tuple(state), *shaped)
+
+
+def _lines(vectors: Vectors) -> list[Tensor]:
+    """Return 0-dim tensors as views of one dimension: torch.compile would take them for numbers."""
+    return [x.view(1) if x.dim() == 0 else x for x in vectors.tensors]

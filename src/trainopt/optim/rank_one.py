@@ -11,7 +11,7 @@ from torch.optim.optimizer import ParamsT
 
 from ..rules import rank_one
 from ..settings import Rate
-from .base import TrainableOptimizer
+from .base import TrainableOptimizer, real_numel
 
 Init = Literal["ones", "normal"] | Callable[[Tensor], Tensor]
 
@@ -85,12 +85,8 @@ class RankOneTO(TrainableOptimizer):
         a, c, b = (
             torch.zeros_like(param, dtype=self._state_dtype(param, group)) for _ in self.variables
         )
-        joint = group["scope"] == "group"
-        d = (
-            sum(p.numel() * (2 if p.is_complex() else 1) for p in group["params"])
-            if joint
-            else (param.numel())
-        )
+        pieces = group["params"] if group["scope"] == "group" else [param]
+        d = sum(real_numel(p) for p in pieces)
         scale = max(d, 1) ** -0.5
         if callable(init):
             c.copy_(init(param))

@@ -90,7 +90,7 @@ class Problem:
 
     def batches(self, generator: torch.Generator) -> list[Tensor]:
         """One epoch: the training rows in random order, cut up; the last batch may be short."""
-        return list(torch.randperm(self.n, generator=generator).split(self.batch_size))
+        return list(torch.split(torch.randperm(self.n, generator=generator), self.batch_size))
 
     def fingerprint(self) -> str:
         """SHA-256 in hex over data, model, l2 and batch size: equal for equal problems."""
@@ -114,7 +114,7 @@ def _as_torch(
     if targets.is_floating_point():
         targets = targets.to(dtype)
     if sparse.issparse(x):
-        return x.astype(str(dtype).removeprefix("torch.")), targets
+        return sparse.csr_array(x, dtype=str(dtype).removeprefix("torch.")), targets
     return torch.from_numpy(x).to(dtype), targets
 
 
@@ -124,6 +124,6 @@ def _scores(x: Tensor | sparse.csr_array, w: Tensor, rows: Tensor | None) -> Ten
     part = (x if rows is None else x[rows.numpy()]).tocoo()
     indices = torch.from_numpy(np.stack([part.row, part.col]).astype(np.int64))
     values = torch.from_numpy(part.data)
-    return torch.sparse.mm(
-        torch.sparse_coo_tensor(indices, values, part.shape, check_invariants=False), w
-    )
+    matrix = torch.sparse_coo_tensor(indices, values, part.shape, check_invariants=False)
+    scores: Tensor = torch.sparse.mm(matrix, w)
+    return scores

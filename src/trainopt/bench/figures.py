@@ -1,0 +1,144 @@
+"""What the pictures show: one table of them, the curves in each, and a colour per optimizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trainopt.bench.optimizers import BASELINE, OPTIMIZERS
+
+# Below this a logarithmic axis shows nothing but rounding.
+FLOOR = 1e-14
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One pair of axes.
+
+    Attributes:
+        name: the file name of its PNG.
+        title: above it.
+        x, y: columns of the runs.
+        x_label, y_label: beside the axes.
+        log: whether y is logarithmic.
+    """
+
+    name: str
+    title: str
+    x: str
+    y: str
+    x_label: str
+    y_label: str
+    log: bool
+
+
+PICTURES = (
+    Picture("epochs", "Distance to the optimum", "epoch", "suboptimality", "epoch", "F − F*", True),
+    Picture(
+        "seconds",
+        "The same, by time",
+        "seconds",
+        "suboptimality",
+        "seconds of training",
+        "F − F*",
+        True,
+    ),
+    Picture(
+        "estimator",
+        "Error of the gradient estimate",
+        "epoch",
+        "estimator_error",
+        "epoch",
+        "‖Ĝ − ∇F‖²",
+        True,
+    ),
+    Picture("validation", "Validation loss", "epoch", "val_loss", "epoch", "loss", False),
+    Picture("accuracy", "Validation accuracy", "epoch", "val_accuracy", "epoch", "share", False),
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One optimizer in one picture: the mean over seeds, and the lowest and highest seed."""
+
+    optimizer: str
+    x: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Style:
+    """How an optimizer is drawn: colour (hex), line width and dash in every picture alike."""
+
+    colour: str
+    width: float
+    dashed: bool
+
+
+# Wong's palette, which people with colour blindness can tell apart, and four more.
+_COLOURS = (
+    "#D55E00", "#0072B2", "#009E73", "#000000", "#CC79A7", "#AA4499",
+    "#E69F00", "#56B4E9", "#999933", "#882255", "#88CCEE", "#6E6E6E",
+)  # fmt: skip
+
+STYLES = {
+    name: Style(colour, 2.4 if i < 4 else 1.4, dashed=name == BASELINE)
+    for i, (name, colour) in enumerate(zip(OPTIMIZERS, _COLOURS, strict=True))
+}
+
+
+def pictures(runs: pd.DataFrame) -> list[Picture]:
+    """The pictures that these runs have values for."""
+    return [picture for picture in PICTURES if runs[picture.y].notna().any()]
+
+
+def curves(runs: pd.DataFrame, picture: Picture) -> list[Curve]:
+    """The curves of a picture, in the registry's order; diverged parts are left out."""
+    found = []
+    for name in OPTIMIZERS:
+        part = runs[runs.optimizer == name]
+        y = part[picture.y].where(np.isfinite(part[picture.y]))
+        if picture.log:
+            y = y.clip(lower=FLOOR)
+        table = (
+            part.assign(value=y)
+            .groupby("epoch")
+            .agg(
+                x=(picture.x, "mean"),
+                # On a logarithmic axis the mean of what is seen is the geometric one.
+                mean=("value", _geometric_mean if picture.log else "mean"),
+                low=("value", "min"),
+                high=("value", "max"),
+            )
+            .dropna()
+        )
+        if not table.empty:
+            found.append(
+                Curve(name, *(table[c].to_numpy(float) for c in ("x", "mean", "low", "high")))
+            )
+    return found
+
+
+def _geometric_mean(values: pd.Series[float]) -> float:
+    return float(np.exp(np.log(values).mean()))
+
+
+def y_range(found: list[Curve], log: bool) -> tuple[float, float]:
+    """The y values worth showing: to three times (linear: half above) where the curves begin.
+
+    A run on its way to divergence would otherwise press all others into a line.
+    """
+    low = min(curve.low.min() for curve in found)
+    starts = [curve.mean[0] for curve in found]
+    ends = [curve.mean[-1] for curve in found]
+    high = max(*starts, *ends) if len(found) > 1 else found[0].high.max()
+    high = min(high, 3 * float(np.median(starts)))
+    if log:
+        return low / 1.5, max(high, low) * 1.5
+    margin = 0.05 * (high - low) or 0.05
+    return low - margin, high + margin

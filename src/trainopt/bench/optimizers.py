@@ -1,0 +1,216 @@
+"""The optimizers a comparison knows: how each is built, and what is searched when it is tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+import torch
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from schedulefree import AdamWScheduleFree, SGDScheduleFree
+from torch import Tensor
+from torch.optim import Optimizer
+
+from trainopt.bench.errors import InputError
+from trainopt.optim import DiagonalTO, FullTO, RankOneTO
+from trainopt.schedules import Constant, Exponential, InverseTime, Schedule
+
+Settings = dict[str, Any]
+
+# name -> the learning rate over time, from its first value, the steps of an epoch and of the run.
+SCHEDULES: dict[str, Callable[[float, int, int], Schedule]] = {
+    "constant": lambda lr, epoch, total: Constant(lr),
+    "inverse": lambda lr, epoch, total: InverseTime(lr * epoch, epoch),
+    "exponential": lambda lr, epoch, total: Exponential(lr, 0.01 ** (1 / total)),
+}
+
+# What every optimizer is offered alike.
+SHARED: dict[str, BaseDistribution] = {
+    "lr": FloatDistribution(1e-4, 10.0, log=True),
+    "schedule": CategoricalDistribution(list(SCHEDULES)),
+}
+# The share of the newest gradient in an average: β here, 1 − μ of momentum, 1 − β₁ of ADAM.
+SHARE = FloatDistribution(0.01, 1.0, log=True)
+ALPHA = FloatDistribution(1e-6, 1.0, log=True)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One optimizer of the registry.
+
+    Attributes:
+        name: what it is called on the command line and in results.
+        title: what it is called in tables and pictures.
+        make: make(params, lr, **settings), with the settings named in `own`.
+        estimate: its estimate of the full gradient after a step at `w`, shaped as w.
+        own: its own settings and their search ranges, besides `SHARED`.
+        start: the settings tried first, before the search.
+    """
+
+    name: str
+    title: str
+    make: Callable[..., Optimizer]
+    estimate: Callable[[Any, Tensor], Tensor]
+    start: Settings
+    own: dict[str, BaseDistribution] = field(default_factory=dict)
+
+    @property
+    def space(self) -> dict[str, BaseDistribution]:
+        """Everything that is tuned."""
+        return {**SHARED, **self.own}
+
+    def build(self, params: list[Tensor], settings: Settings) -> Optimizer:
+        """Build the optimizer at its first learning rate.
+
+        Raises:
+            InputError: its state doesn't fit in memory.
+        """
+        own = {name: settings[name] for name in self.own}
+        try:
+            optimizer = self.make(params, lr=settings["lr"], **own)
+        except MemoryError as error:
+            raise InputError(f"{self.name} can't be built: {error}") from error
+        if hasattr(optimizer, "train"):  # schedule-free ones start in the other mode
+            optimizer.train()
+        return optimizer
+
+
+def _gradient(optimizer: Optimizer, w: Tensor) -> Tensor:
+    assert w.grad is not None
+    return w.grad
+
+
+def _learned(optimizer: DiagonalTO | FullTO | RankOneTO, w: Tensor) -> Tensor:
+    return optimizer.estimate(w)
+
+
+def _momentum(optimizer: Optimizer, w: Tensor) -> Tensor:
+    """The buffer sums gradients; (1 − μ) times it averages them."""
+    buffer: Tensor = optimizer.state[w]["momentum_buffer"]
+    return buffer * (1 - optimizer.param_groups[0]["momentum"])
+
+
+def _adam(optimizer: Optimizer, w: Tensor) -> Tensor:
+    """The first moment without its bias towards 0."""
+    state = optimizer.state[w]
+    moment: Tensor = state["exp_avg"]
+    return moment / (1 - optimizer.param_groups[0]["betas"][0] ** state["step"].item())
+
+
+def _sgd_momentum(params: list[Tensor], lr: float, one_minus_momentum: float) -> Optimizer:
+    return torch.optim.SGD(params, lr=lr, momentum=1 - one_minus_momentum)
+
+
+def _with_betas(
+    make: Callable[..., Optimizer],
+    params: list[Tensor],
+    lr: float,
+    one_minus_beta1: float,
+    **own: Any,
+) -> Optimizer:
+    return make(params, lr=lr, betas=(1 - one_minus_beta1, 0.999), **own)
+
+
+def _rmsprop(params: list[Tensor], lr: float, one_minus_alpha: float) -> Optimizer:
+    return torch.optim.RMSprop(params, lr=lr, alpha=1 - one_minus_alpha)
+
+
+def _schedulefree_sgd(params: list[Tensor], lr: float, one_minus_momentum: float) -> Optimizer:
+    optimizer: Optimizer = SGDScheduleFree(params, lr=lr, momentum=1 - one_minus_momentum)
+    return optimizer
+
+
+def _registry() -> dict[str, Entry]:
+    to = {"lr": 0.1, "schedule": "inverse", "beta": 0.1}
+    adam = {"lr": 0.01, "schedule": "inverse", "one_minus_beta1": 0.1}
+    sgd = {"lr": 0.1, "schedule": "inverse"}
+    learns = {"alpha": ALPHA, "beta": SHARE}
+    entries = [
+        Entry("full", "Full-TO", FullTO, _learned, {**to, "alpha": 0.01}, learns),
+        Entry("diagonal", "Diagonal-TO", DiagonalTO, _learned, {**to, "alpha": 0.01}, learns),
+        Entry("rankone", "RankOne-TO", RankOneTO, _learned, {**to, "alpha": 0.01}, learns),
+        # With α = 0 nothing is learned in A, and all three variants are this one.
+        Entry("alpha0", "TO, α = 0", partial(DiagonalTO, alpha=0.0), _learned, to, {"beta": SHARE}),
+        Entry(
+            "adam",
+            "ADAM",
+            partial(_with_betas, torch.optim.Adam),
+            _adam,
+            adam,
+            {"one_minus_beta1": SHARE},
+        ),
+        Entry(
+            "adamw",
+            "AdamW",
+            partial(_with_betas, torch.optim.AdamW),
+            _adam,
+            {**adam, "weight_decay": 1e-4},
+            {"one_minus_beta1": SHARE, "weight_decay": FloatDistribution(1e-6, 0.1, log=True)},
+        ),
+        Entry("sgd", "SGD", torch.optim.SGD, _gradient, sgd),
+        Entry(
+            "momentum",
+            "SGD, momentum",
+            _sgd_momentum,
+            _momentum,
+            {"lr": 0.01, "schedule": "inverse", "one_minus_momentum": 0.1},
+            {"one_minus_momentum": FloatDistribution(0.01, 0.999, log=True)},
+        ),
+        Entry("adagrad", "Adagrad", torch.optim.Adagrad, _gradient, sgd),
+        Entry(
+            "rmsprop",
+            "RMSprop",
+            _rmsprop,
+            _gradient,
+            {"lr": 0.01, "schedule": "inverse", "one_minus_alpha": 0.01},
+            {"one_minus_alpha": SHARE},
+        ),
+        Entry(
+            "schedulefree-sgd",
+            "Schedule-free SGD",
+            _schedulefree_sgd,
+            _gradient,
+            {"lr": 1.0, "schedule": "constant", "one_minus_momentum": 0.1},
+            {"one_minus_momentum": FloatDistribution(0.01, 0.999, log=True)},
+        ),
+        Entry(
+            "schedulefree-adamw",
+            "Schedule-free AdamW",
+            partial(_with_betas, AdamWScheduleFree),
+            _gradient,
+            {"lr": 0.01, "schedule": "constant", "one_minus_beta1": 0.1},
+            {"one_minus_beta1": FloatDistribution(0.01, 0.999, log=True)},
+        ),
+    ]
+    return {entry.name: entry for entry in entries}
+
+
+OPTIMIZERS: dict[str, Entry] = _registry()
+BASELINE = "alpha0"
+DEFAULT = ("full", "diagonal", "rankone", "adam", "sgd")
+
+
+def chosen(names: str | list[str] | tuple[str, ...]) -> list[Entry]:
+    """The named optimizers in the registry's order, and the α = 0 baseline, which is always there.
+
+    Args:
+        names: a list, or one string with commas between the names.
+
+    Raises:
+        InputError: a name isn't known, or there is none.
+    """
+    split = names.split(",") if isinstance(names, str) else names
+    wanted = [name.strip() for name in split if name.strip()]
+    if not wanted:
+        raise InputError(f"No optimizer is named: choose some of {', '.join(OPTIMIZERS)}.")
+    for name in wanted:
+        if name not in OPTIMIZERS:
+            close = get_close_matches(name, OPTIMIZERS, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise InputError(
+                f"There is no optimizer {name}: {hint}choose some of {', '.join(OPTIMIZERS)}."
+            )
+    return [entry for entry in OPTIMIZERS.values() if entry.name in (*wanted, BASELINE)]

@@ -1,0 +1,162 @@
+"""One run: a problem, an optimizer, its settings and a seed make a table with a row per epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from trainopt.bench.optimizers import SCHEDULES, Entry, Settings
+from trainopt.bench.problems import Problem
+
+Row = dict[str, Any]
+
+# Rows of a run that diverged: what these columns hold from then on.
+_DIVERGED = {
+    "train_loss": math.inf,
+    "suboptimality": math.inf,
+    "estimator_error": math.inf,
+    "val_loss": math.inf,
+    "val_accuracy": math.nan,
+}
+
+
+def train(
+    problem: Problem,
+    entry: Entry,
+    settings: Settings,
+    seed: int,
+    epochs: int,
+    best: float,
+    on_epochs: Callable[[int], None] = lambda count: None,
+) -> list[Row]:
+    """Train from the problem's initial point; return a row for the start and one per epoch.
+
+    The seed decides the order of the data and nothing else, so that runs of different optimizers
+    with one seed see the same mini-batches.
+
+    Args:
+        problem: what to train.
+        entry: the optimizer.
+        settings: a value for everything in `entry.space`.
+        seed: of the order of the data.
+        epochs: passes over the data.
+        best: F*, which `suboptimality` is measured from.
+        on_epochs: called with the number of epochs that were finished since the last call.
+
+    Returns:
+        Rows with the columns problem, optimizer, settings (JSON), seed, step, epoch, seconds (of
+        training, without the evaluation), train_loss (F over all training rows), suboptimality
+        (F − F*), estimator_error (‖Ĝ − ∇F‖² at the epoch's last step; NaN at the start), val_loss,
+        val_accuracy (NaN for a regression) and state_bytes. When the objective is no longer
+        finite, the run has diverged: losses and errors are inf from there on.
+    """
+    w = problem.initial().requires_grad_()
+    optimizer = entry.build([w], settings)
+    generator = torch.Generator().manual_seed(seed)
+    per_epoch = math.ceil(problem.n / problem.batch_size)
+    schedule = SCHEDULES[settings["schedule"]](settings["lr"], per_epoch, per_epoch * epochs)
+    named = {
+        "problem": problem.name,
+        "optimizer": entry.name,
+        "settings": json.dumps(settings, sort_keys=True),
+        "seed": seed,
+    }
+    rows: list[Row] = []
+    step, seconds, error = 0, 0.0, math.nan
+    for epoch in range(epochs + 1):
+        batches = problem.batches(generator) if epoch > 0 else []
+        for i, batch in enumerate(batches):
+            last = i == len(batches) - 1
+            before = w.detach().clone() if last else None
+            start = time.perf_counter()
+            _step(problem, optimizer, w, batch, float(schedule(float(step))))
+            seconds += time.perf_counter() - start
+            step += 1
+            if before is not None:
+                miss = entry.estimate(optimizer, w) - problem.full_gradient(before)
+                error = miss.square().sum().item()
+        rows.append(
+            {
+                **named,
+                "step": step,
+                "epoch": epoch,
+                "seconds": seconds,
+                **_judged(problem, optimizer, w, best, error),
+                "state_bytes": state_bytes(optimizer),
+            }
+        )
+        on_epochs(min(epoch, 1))
+        if not math.isfinite(rows[-1]["train_loss"]):
+            break
+    for epoch in range(len(rows), epochs + 1):
+        rows.append({**rows[-1], "epoch": epoch, "step": epoch * per_epoch})
+        on_epochs(1)
+    return rows
+
+
+def seconds_per_epoch(problem: Problem, entry: Entry, steps: int = 4) -> float:
+    """Estimate what an epoch costs from a few steps, the first left out; builds the optimizer.
+
+    Raises:
+        InputError: the optimizer doesn't fit in memory.
+    """
+    w = problem.initial().requires_grad_()
+    optimizer = entry.build([w], entry.start)
+    generator = torch.Generator().manual_seed(0)
+    batch = problem.batches(generator)[0]
+    for i in range(steps):
+        if i == 1:
+            start = time.perf_counter()
+        _step(problem, optimizer, w, batch, entry.start["lr"])
+    per_step = (time.perf_counter() - start) / (steps - 1)
+    start = time.perf_counter()
+    _judged(problem, optimizer, w, 0.0, 0.0)
+    problem.full_gradient(w)
+    return per_step * math.ceil(problem.n / problem.batch_size) + time.perf_counter() - start
+
+
+def state_bytes(optimizer: Optimizer) -> int:
+    """The bytes of all tensors that an optimizer keeps in its state."""
+    tensors = [
+        value
+        for state in optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, Tensor)
+    ]
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def _step(problem: Problem, optimizer: Optimizer, w: Tensor, batch: Tensor, lr: float) -> None:
+    optimizer.param_groups[0]["lr"] = lr
+    optimizer.zero_grad()
+    torch.autograd.backward(problem.loss(w, batch))
+    optimizer.step()
+
+
+def _judged(
+    problem: Problem, optimizer: Optimizer, w: Tensor, best: float, error: float
+) -> dict[str, float]:
+    # Schedule-free optimizers train at one point and are judged at another.
+    averages: Any = optimizer if hasattr(optimizer, "eval") else None
+    if averages is not None:
+        averages.eval()
+    loss = problem.objective(w)
+    val_loss, val_accuracy = problem.validate(w)
+    if averages is not None:
+        averages.train()
+    if not math.isfinite(loss):
+        return _DIVERGED
+    return {
+        "train_loss": loss,
+        "suboptimality": loss - best,
+        "estimator_error": error,
+        "val_loss": val_loss,
+        "val_accuracy": val_accuracy,
+    }

@@ -1,0 +1,88 @@
+"""Tuning: the same number of Optuna trials for every optimizer, on a seed that runs never use."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState
+
+from trainopt.bench.errors import InputError
+from trainopt.bench.optimizers import Entry, Settings
+from trainopt.bench.problems import Problem
+from trainopt.bench.runner import train
+
+# Final runs have the seeds 0, 1, 2, …
+SEED = 10_000
+
+
+def open_storage(url: str) -> Any:
+    """Open an Optuna storage, such as sqlite:///file.db or postgresql://user@host/database.
+
+    Raises:
+        InputError: the URL can't be used, or nothing answers there.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.storages.get_storage(url)
+    except Exception as error:  # each database driver raises its own kinds
+        reason = " ".join(str(error).split())
+        raise InputError(f"The storage {url} can't be opened ({reason}): check the URL.") from error
+
+
+def tune(
+    problem: Problem,
+    entry: Entry,
+    budget: int,
+    epochs: int,
+    best: float,
+    storage: Any,
+    on_epochs: Callable[[int], None] = lambda count: None,
+) -> Settings:
+    """Return the settings with the lowest final suboptimality among `budget` trials.
+
+    The first trial is `entry.start`, the others come from Optuna's TPE sampler. Finished trials in
+    `storage` count, so that an interrupted search goes on and several machines can share one.
+
+    Args:
+        problem: what to train.
+        entry: the optimizer.
+        budget: number of finished trials, at least 1.
+        epochs: passes over the data in a trial, as in the final runs.
+        best: F*.
+        storage: from `open_storage`.
+        on_epochs: called with the number of epochs that were finished, or found finished.
+    """
+    study = optuna.create_study(
+        storage=storage,
+        study_name=f"{problem.name}-{entry.name}-{epochs}-{problem.fingerprint()[:16]}",
+        load_if_exists=True,
+    )
+    on_epochs(epochs * min(budget, len(_finished(study))))
+    while len(done := _finished(study)) < budget:
+        if all(trial.params != entry.start for trial in done):
+            study.enqueue_trial(entry.start)
+        # The seed depends on what is finished only: a resumed search is the uninterrupted one.
+        seed = SEED + len(done) + zlib.crc32(entry.name.encode())
+        study.sampler = TPESampler(seed=seed % 2**32, n_startup_trials=max(2, min(10, budget // 3)))
+        trial = study.ask(fixed_distributions=entry.space)
+        try:
+            rows = train(problem, entry, trial.params, SEED, epochs, best, on_epochs)
+        except BaseException:
+            study.tell(trial, state=TrialState.FAIL)
+            raise
+        study.tell(trial, _score(rows[-1]["suboptimality"]))
+    return dict(study.best_trial.params)
+
+
+def _score(suboptimality: float) -> float:
+    """log₁₀(F − F*); a diverged run is worse than any other."""
+    return math.log10(max(suboptimality, 1e-300)) if math.isfinite(suboptimality) else 300.0
+
+
+def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

@@ -136,6 +136,7 @@ def report(
 
 
 def _show(table: Table) -> None:
-    """Print a table in full width where the output is no terminal, so that nothing is cut off."""
+    """Print a table in its full width, so that a narrow terminal or a pipe cuts nothing off."""
     console = Console()
-    console.print(table, soft_wrap=not console.is_terminal)
+    console.width = max(console.width, Console(width=1000).measure(table).maximum)
+    console.print(table)

@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 from trainopt.bench.figures import STYLES, Curve, Picture, curves, pictures, y_range
 from trainopt.bench.optimizers import OPTIMIZERS
 
-_RC = {
+_RC: Any = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,

@@ -24,6 +24,7 @@ class Picture:
         x, y: columns of the runs.
         x_label, y_label: beside the axes.
         log: whether y is logarithmic.
+        log_x: whether x is; its start at 0 is then left out.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Picture:
     x_label: str
     y_label: str
     log: bool
+    log_x: bool = False
 
 
 PICTURES = (
@@ -105,6 +107,8 @@ def curves(runs: pd.DataFrame, picture: Picture) -> list[Curve]:
         y = part[picture.y].where(np.isfinite(part[picture.y]))
         if picture.log:
             y = y.clip(lower=FLOOR)
+        if picture.log_x:
+            y = y.where(part[picture.x] > 0)
         table = (
             part.assign(value=y)
             .groupby("epoch")
@@ -129,16 +133,16 @@ def _geometric_mean(values: pd.Series[float]) -> float:
 
 
 def y_range(found: list[Curve], log: bool) -> tuple[float, float]:
-    """The y values worth showing: to three times (linear: half above) where the curves begin.
+    """The y values worth showing: all of them, but for runs on their way to divergence.
 
-    A run on its way to divergence would otherwise press all others into a line.
+    These, which would press all others into a line, are cut off at 3 times (on a logarithmic axis
+    1000 times) of where the middle curve starts or ends.
     """
     low = min(curve.low.min() for curve in found)
-    starts = [curve.mean[0] for curve in found]
-    ends = [curve.mean[-1] for curve in found]
-    high = max(*starts, *ends) if len(found) > 1 else found[0].high.max()
-    high = min(high, 3 * float(np.median(starts)))
+    highest = max(curve.high.max() for curve in found)
+    usual = max(np.median([curve.mean[i] for curve in found]) for i in (0, -1))
+    high = max(min(highest, usual * (1000 if log else 3)), low)
     if log:
-        return low / 1.5, max(high, low) * 1.5
+        return low / 1.5, high * 1.5
     margin = 0.05 * (high - low) or 0.05
     return low - margin, high + margin

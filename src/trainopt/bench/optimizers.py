@@ -29,7 +29,7 @@ SCHEDULES: dict[str, Callable[[float, int, int], Schedule]] = {
 
 # What every optimizer is offered alike.
 SHARED: dict[str, BaseDistribution] = {
-    "lr": FloatDistribution(1e-4, 10.0, log=True),
+    "lr": FloatDistribution(1e-3, 10.0, log=True),
     "schedule": CategoricalDistribution(list(SCHEDULES)),
 }
 # The share of the newest gradient in an average: β here, 1 − μ of momentum, 1 − β₁ of ADAM.
@@ -89,15 +89,17 @@ def _learned(optimizer: DiagonalTO | FullTO | RankOneTO, w: Tensor) -> Tensor:
 
 def _momentum(optimizer: Optimizer, w: Tensor) -> Tensor:
     """The buffer sums gradients; (1 − μ) times it averages them."""
-    buffer: Tensor = optimizer.state[w]["momentum_buffer"]
-    return buffer * (1 - optimizer.param_groups[0]["momentum"])
+    momentum: float = optimizer.param_groups[0]["momentum"]
+    average: Tensor = optimizer.state[w]["momentum_buffer"] * (1 - momentum)
+    return average
 
 
 def _adam(optimizer: Optimizer, w: Tensor) -> Tensor:
     """The first moment without its bias towards 0."""
     state = optimizer.state[w]
-    moment: Tensor = state["exp_avg"]
-    return moment / (1 - optimizer.param_groups[0]["betas"][0] ** state["step"].item())
+    bias: float = optimizer.param_groups[0]["betas"][0] ** state["step"].item()
+    moment: Tensor = state["exp_avg"] / (1 - bias)
+    return moment
 
 
 def _sgd_momentum(params: list[Tensor], lr: float, one_minus_momentum: float) -> Optimizer:
@@ -124,9 +126,9 @@ def _schedulefree_sgd(params: list[Tensor], lr: float, one_minus_momentum: float
 
 
 def _registry() -> dict[str, Entry]:
-    to = {"lr": 0.1, "schedule": "inverse", "beta": 0.1}
-    adam = {"lr": 0.01, "schedule": "inverse", "one_minus_beta1": 0.1}
-    sgd = {"lr": 0.1, "schedule": "inverse"}
+    to = {"lr": 0.1, "schedule": "constant", "beta": 0.1}
+    adam = {"lr": 0.01, "schedule": "constant", "one_minus_beta1": 0.1}
+    sgd = {"lr": 0.1, "schedule": "constant"}
     learns = {"alpha": ALPHA, "beta": SHARE}
     entries = [
         Entry("full", "Full-TO", FullTO, _learned, {**to, "alpha": 0.01}, learns),
@@ -156,7 +158,7 @@ def _registry() -> dict[str, Entry]:
             "SGD, momentum",
             _sgd_momentum,
             _momentum,
-            {"lr": 0.01, "schedule": "inverse", "one_minus_momentum": 0.1},
+            {"lr": 0.01, "schedule": "constant", "one_minus_momentum": 0.1},
             {"one_minus_momentum": FloatDistribution(0.01, 0.999, log=True)},
         ),
         Entry("adagrad", "Adagrad", torch.optim.Adagrad, _gradient, sgd),
@@ -165,7 +167,7 @@ def _registry() -> dict[str, Entry]:
             "RMSprop",
             _rmsprop,
             _gradient,
-            {"lr": 0.01, "schedule": "inverse", "one_minus_alpha": 0.01},
+            {"lr": 0.01, "schedule": "constant", "one_minus_alpha": 0.01},
             {"one_minus_alpha": SHARE},
         ),
         Entry(

@@ -58,12 +58,14 @@ def write_report(folder: Folder) -> Path:
 
 
 def text_table(table: pd.DataFrame) -> Table:
-    """The final table for a terminal."""
-    drawn = Table(*_COLUMNS[:1], box=None, padding=(0, 1))
-    for column in _COLUMNS[1:]:
-        drawn.add_column(column, justify="right")
+    """The final table for a terminal, without the columns that would not fit."""
+    left_out = ("val. loss", "val. acc.", "‖Ĝ − ∇F‖²")
+    kept = [i for i, column in enumerate(_COLUMNS) if column not in left_out]
+    drawn = Table(box=None, padding=(0, 1))
+    for i in kept:
+        drawn.add_column(_COLUMNS[i], justify="right" if i else "left", no_wrap=True)
     for cells in _cells(table):
-        drawn.add_row(*cells)
+        drawn.add_row(*(cells[i].split(" ±")[0] for i in kept))
     return drawn
 
 
@@ -78,7 +80,7 @@ def verdict(table: pd.DataFrame) -> str:
         best = learning.iloc[0]
         rho, p = best.rho_alpha0, best.p_value_alpha0
         change = f"{abs(rho):.2g} % {'lower' if rho >= 0 else 'higher'}"
-        weight = f"p = {_p(p)}" if math.isfinite(p) else "too few runs for a test"
+        weight = f"p {'' if p < 0.001 else '= '}{_p(p)}" if math.isfinite(p) else "too few runs"
         sentences.append(
             f"Learning A at all, {best.title} against the same optimizer with α = 0, made the "
             f"training loss {change} ({weight})."

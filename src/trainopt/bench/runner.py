@@ -101,8 +101,8 @@ def train(
     return rows
 
 
-def seconds_per_epoch(problem: Problem, entry: Entry, steps: int = 4) -> float:
-    """Estimate what an epoch costs from a few steps, the first left out; builds the optimizer.
+def seconds_per_epoch(problem: Problem, entry: Entry, steps: int = 3) -> float:
+    """Estimate what an epoch costs from a few steps after the first; builds the optimizer.
 
     Raises:
         InputError: the optimizer doesn't fit in memory.
@@ -111,15 +111,16 @@ def seconds_per_epoch(problem: Problem, entry: Entry, steps: int = 4) -> float:
     optimizer = entry.build([w], entry.start)
     generator = torch.Generator().manual_seed(0)
     batch = problem.batches(generator)[0]
-    for i in range(steps):
-        if i == 1:
-            start = time.perf_counter()
-        _step(problem, optimizer, w, batch, entry.start["lr"])
-    per_step = (time.perf_counter() - start) / (steps - 1)
+    _step(problem, optimizer, w, batch, entry.start["lr"])
     start = time.perf_counter()
+    for _ in range(steps):
+        _step(problem, optimizer, w, batch, entry.start["lr"])
+    middle = time.perf_counter()
     _judged(problem, optimizer, w, 0.0, 0.0)
     problem.full_gradient(w)
-    return per_step * math.ceil(problem.n / problem.batch_size) + time.perf_counter() - start
+    end = time.perf_counter()
+    training: float = (middle - start) / steps * math.ceil(problem.n / problem.batch_size)
+    return training + end - middle
 
 
 def state_bytes(optimizer: Optimizer) -> int:

@@ -81,7 +81,8 @@ def final_table(runs: pd.DataFrame) -> pd.DataFrame:
                 "settings": group.settings.iloc[0],
             }
         )
-    return pd.DataFrame(rows).sort_values("train_loss", ignore_index=True)
+    table: pd.DataFrame = pd.DataFrame(rows).sort_values("train_loss", ignore_index=True)
+    return table
 
 
 def _against(losses: pd.DataFrame, name: str, reference: str) -> tuple[float, float]:

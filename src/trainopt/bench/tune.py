@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -66,9 +65,9 @@ def tune(
     while len(done := _finished(study)) < budget:
         if all(trial.params != entry.start for trial in done):
             study.enqueue_trial(entry.start)
-        # The seed depends on what is finished only: a resumed search is the uninterrupted one.
-        seed = SEED + len(done) + zlib.crc32(entry.name.encode())
-        study.sampler = TPESampler(seed=seed % 2**32, n_startup_trials=max(2, min(10, budget // 3)))
+        # The seed depends on what is finished only: a resumed search is the uninterrupted one, and
+        # the first, random trials try the same learning rates for every optimizer.
+        study.sampler = TPESampler(seed=SEED + len(done), n_startup_trials=min(10, 1 + budget // 2))
         trial = study.ask(fixed_distributions=entry.space)
         try:
             rows = train(problem, entry, trial.params, SEED, epochs, best, on_epochs)
@@ -85,4 +84,7 @@ def _score(suboptimality: float) -> float:
 
 
 def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    trials: list[optuna.trial.FrozenTrial] = study.get_trials(
+        deepcopy=False, states=(TrialState.COMPLETE,)
+    )
+    return trials

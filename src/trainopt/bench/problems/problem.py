@@ -114,7 +114,8 @@ def _as_torch(
     if targets.is_floating_point():
         targets = targets.to(dtype)
     if sparse.issparse(x):
-        return sparse.csr_array(x, dtype=str(dtype).removeprefix("torch.")), targets
+        rounded: Any = x.astype(str(dtype).removeprefix("torch."))
+        return rounded, targets
     return torch.from_numpy(x).to(dtype), targets
 
 

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
-from trainopt.bench.figures import STYLES, Curve, Picture, curves, pictures, y_range
+from trainopt.bench.figures import STYLES, Curve, Picture, pictures, y_range
 from trainopt.bench.optimizers import OPTIMIZERS
 
 _RC: Any = {
@@ -27,7 +27,7 @@ _RC: Any = {
 
 def save_pngs(runs: pd.DataFrame, heading: str, folder: Path) -> list[Path]:
     """Save every picture as `<name>.png` in `folder`, and all of them together as overview.png."""
-    shown = [(picture, curves(runs, picture)) for picture in pictures(runs)]
+    shown = pictures(runs)
     paths = []
     with mpl.rc_context(_RC):
         for picture, found in shown:
@@ -62,6 +62,7 @@ def _draw(axes: Any, picture: Picture, found: list[Curve]) -> None:
         )
         axes.fill_between(curve.x, curve.low, curve.high, color=style.colour, alpha=0.15, lw=0)
     axes.set(xlabel=picture.x_label, ylabel=picture.y_label)
+    axes.set_xscale("log" if picture.log_x else "linear")
     axes.set_yscale("log" if picture.log else "linear")
     axes.set_ylim(y_range(found, picture.log))
 
@@ -78,18 +79,19 @@ def html_pictures(runs: pd.DataFrame) -> str:
     figure = make_subplots(
         rows,
         2,
-        subplot_titles=[picture.title for picture in shown],
+        subplot_titles=[picture.title for picture, _ in shown],
         vertical_spacing=0.32 / rows,
         horizontal_spacing=0.09,
     )
-    for i, picture in enumerate(shown):
+    for i, (picture, found) in enumerate(shown):
         place = {"row": i // 2 + 1, "col": i % 2 + 1}
-        found = curves(runs, picture)
         for curve in found:
             for trace in _traces(curve, legend=i == 0):
                 figure.add_trace(trace, **place)
         low, high = y_range(found, picture.log)
-        figure.update_xaxes(title_text=picture.x_label, **place)
+        figure.update_xaxes(
+            title_text=picture.x_label, type="log" if picture.log_x else "linear", **place
+        )
         figure.update_yaxes(title_text=picture.y_label, **place)
         if picture.log:
             figure.update_yaxes(
@@ -103,8 +105,8 @@ def html_pictures(runs: pd.DataFrame) -> str:
     figure.update_layout(
         template="plotly_white",
         height=90 + 400 * rows,
-        margin={"l": 70, "r": 20, "t": 90, "b": 50},
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "yref": "container"},
+        margin={"l": 70, "r": 20, "t": 110, "b": 50},
+        legend={"orientation": "h", "y": 0.995, "yanchor": "top", "yref": "container"},
         hovermode="x unified",
     )
     html: str = figure.to_html(

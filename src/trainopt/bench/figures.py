@@ -46,7 +46,8 @@ PICTURES = (
         "suboptimality",
         "seconds of training",
         "F − F*",
-        True,
+        log=True,
+        log_x=True,
     ),
     Picture(
         "estimator",
@@ -57,7 +58,7 @@ PICTURES = (
         "‖Ĝ − ∇F‖²",
         True,
     ),
-    Picture("validation", "Validation loss", "epoch", "val_loss", "epoch", "loss", False),
+    Picture("validation", "Validation loss", "epoch", "val_loss", "epoch", "loss", True),
     Picture("accuracy", "Validation accuracy", "epoch", "val_accuracy", "epoch", "share", False),
 )
 
@@ -94,9 +95,10 @@ STYLES = {
 }
 
 
-def pictures(runs: pd.DataFrame) -> list[Picture]:
-    """The pictures that these runs have values for."""
-    return [picture for picture in PICTURES if runs[picture.y].notna().any()]
+def pictures(runs: pd.DataFrame) -> list[tuple[Picture, list[Curve]]]:
+    """The pictures that these runs have values for, with their curves."""
+    drawn = [(picture, curves(runs, picture)) for picture in PICTURES]
+    return [(picture, found) for picture, found in drawn if found]
 
 
 def curves(runs: pd.DataFrame, picture: Picture) -> list[Curve]:

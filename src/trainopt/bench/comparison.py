@@ -117,6 +117,7 @@ def _compare(
         costs.get(entry.name, 0.0) * epochs * (len(missing) + (budget if entry in untuned else 0))
         for entry, missing in pending
     )
+    folder.save_manifest()
     with Progress(total, show) as bar:
         for entry, missing in pending:
             count = bar.counter(costs.get(entry.name, 0.0))
@@ -124,7 +125,6 @@ def _compare(
                 bar.describe(f"{entry.name}: tuning")
                 settings = entry.start
                 if budget > 0:
-                    out.mkdir(parents=True, exist_ok=True)
                     trials = shared or open_storage(f"sqlite:///{out / 'tuning.db'}")
                     settings = tune(problem, entry, budget, epochs, best.value, trials, count)
                 folder.keep_settings(entry.name, settings)

@@ -23,6 +23,8 @@ _RC: Any = {
     "grid.alpha": 0.25,
     "legend.frameon": False,
 }
+# A logarithmic axis with ticks at 1, 2 and 5.
+_LOG: Any = {"type": "log", "dtick": "D2", "exponentformat": "power"}
 
 
 def save_pngs(runs: pd.DataFrame, heading: str, folder: Path) -> list[Path]:
@@ -89,9 +91,7 @@ def html_pictures(runs: pd.DataFrame) -> str:
             for trace in _traces(curve, legend=i == 0):
                 figure.add_trace(trace, **place)
         low, high = y_range(found, picture.log)
-        figure.update_xaxes(
-            title_text=picture.x_label, type="log" if picture.log_x else "linear", **place
-        )
+        figure.update_xaxes(title_text=picture.x_label, **(_LOG if picture.log_x else {}), **place)
         figure.update_yaxes(title_text=picture.y_label, **place)
         if picture.log:
             figure.update_yaxes(

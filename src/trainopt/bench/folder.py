@@ -48,6 +48,8 @@ class Folder:
         Raises:
             InputError: the folder holds something else, or results of another comparison.
         """
+        if path.is_file():
+            raise InputError(f"{path} is a file: give a folder with --out.")
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
             manifest = {
                 "identity": identity,
@@ -105,11 +107,15 @@ class Folder:
             return False
         return bool(((self.runs.optimizer == optimizer) & (self.runs.seed == seed)).any())
 
+    def save_manifest(self) -> None:
+        """Write down what the folder is for, before anything else is written into it."""
+        text = json.dumps(self.manifest, indent=2) + "\n"
+        write_whole(self.path / "run.json", text.encode())
+
     def keep_settings(self, optimizer: str, settings: Settings) -> None:
         """Write down what an optimizer was tuned to."""
         self.manifest["tuned"][optimizer] = settings
-        text = json.dumps(self.manifest, indent=2) + "\n"
-        write_whole(self.path / "run.json", text.encode())
+        self.save_manifest()
 
     def keep_run(self, rows: list[Row]) -> None:
         """Append a finished run."""

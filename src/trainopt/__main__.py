@@ -1,0 +1,5 @@
+"""`python -m trainopt` is the `trainopt` command."""
+
+from trainopt.cli import main
+
+main()

@@ -1,0 +1,122 @@
+"""The command as a user runs it: in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+import trainopt
+
+QUICK = ["--optimizers", "diagonal,adam", "--epochs", "2", "--seeds", "2", "--tune", "2"]
+
+
+def command(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "trainopt", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+
+
+def test_compare_list_report_and_version(tmp_path):
+    done = command("compare", "wine-softmax", *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "runs" / "wine-softmax"
+    for word in ("Diagonal-TO", "ADAM", "TO, α = 0", "ρ vs ADAM", "Report: runs/wine-softmax"):
+        assert word in done.stdout
+    assert len(pd.read_parquet(out / "runs.parquet")) == 3 * 2 * 3
+    (out / "report.html").unlink()
+    again = command("report", out)
+    assert again.returncode == 0
+    assert (out / "report.html").exists()
+    assert again.stdout.splitlines()[:4] == done.stdout.splitlines()[:4]
+    listed = command("list").stdout
+    for name in ("mnist-softmax", "ridge", "schedulefree-adamw"):
+        assert name in listed
+    assert command("--version").stdout.strip() == trainopt.__version__
+
+
+def test_a_file_of_ones_own(tmp_path):
+    (tmp_path / "mine.csv").write_text(
+        "a,b,y\n" + "\n".join(f"{i},{i * i % 7},{['yes', 'no'][i % 2]}" for i in range(60))
+    )
+    done = command(
+        "compare", "logistic", "--data", "mine.csv", "--target", "y", *QUICK, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "mine-logistic" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["compare", "mnist"], "There is no problem mnist"),
+        (["compare", "wine-softmax", "--optimizers", "adamm"], "did you mean adam"),
+        (["compare", "ridge", "--data", "none.csv", "--target", "y"], "There is no file none.csv"),
+        (["compare", "wine-softmax", "--out", "folder/file.txt"], "is a file"),
+        (["report", "nowhere"], "There is no folder nowhere"),
+        (["report", "folder"], "holds no results"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_code_2(tmp_path, arguments, sentence):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file.txt").write_text("mine")
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file.txt", "folder"]
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(tmp_path):
+    arguments = ["compare", "digits-softmax", "--epochs", "30", "--seeds", "2", "--tune", "2"]
+    arguments += ["--optimizers", "adam,sgd", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainopt", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "out" / "runs.parquet").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, stderr = process.communicate()
+    assert process.returncode == 130, stderr
+    assert "the same command goes on from there" in stderr
+    assert "Traceback" not in stderr
+    kept = pd.read_parquet(tmp_path / "out" / "runs.parquet")
+    assert command(*arguments).returncode == 0
+    whole = pd.read_parquet(tmp_path / "out" / "runs.parquet")
+    assert len(whole) == 31 * 2 * 3
+    pd.testing.assert_frame_equal(whole.iloc[: len(kept)], kept)
+
+
+WITHOUT_EXTRAS = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"pandas", "optuna", "sklearn", "rich", "typer", "matplotlib"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def test_the_library_needs_only_torch_and_says_what_the_rest_needs():
+    script = WITHOUT_EXTRAS + "import trainopt; print(trainopt.DiagonalTO)\nimport trainopt.bench"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert "DiagonalTO" in done.stdout
+    assert "pip install 'trainopt[bench]'" in done.stderr
+    script = WITHOUT_EXTRAS + "import trainopt.cli; trainopt.cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "pip install 'trainopt[bench]'" in done.stderr

@@ -21,12 +21,14 @@ STEPS = 100
 def run_torch(cls, shapes, w0, gradients, **settings):
     sizes = [int(np.prod(shape)) for shape in shapes]
     pieces = np.split(w0, np.cumsum(sizes)[:-1])
-    params = [torch.nn.Parameter(torch.tensor(p.reshape(s))) for p, s in zip(pieces, shapes)]
+    params = [
+        torch.nn.Parameter(torch.tensor(p.reshape(s))) for p, s in zip(pieces, shapes, strict=True)
+    ]
     optimizer = cls(params, **settings)
     path = []
     for gradient in gradients:
         w = np.concatenate([p.detach().numpy().reshape(-1) for p in params])
-        for p, g in zip(params, np.split(gradient(w), np.cumsum(sizes)[:-1])):
+        for p, g in zip(params, np.split(gradient(w), np.cumsum(sizes)[:-1]), strict=True):
             p.grad = torch.tensor(g).reshape(p.shape)
         optimizer.step()
         path.append(np.concatenate([p.detach().numpy().reshape(-1) for p in params]))
@@ -102,14 +104,16 @@ def test_scope_tensor_is_one_model_per_tensor(cls):
     gradients = [quadratic_gradients(rng, d, STEPS) for d in (3, 4)]
     starts = [rng.normal(size=d) for d in (3, 4)]
     rates = {"lr": lambda t: 0.1, "alpha": lambda t: 0.01, "beta": lambda t: 0.5}
-    expected = [trajectory(model(len(w)), w, g, **rates)[-1] for w, g in zip(starts, gradients)]
+    expected = [
+        trajectory(model(len(w)), w, g, **rates)[-1] for w, g in zip(starts, gradients, strict=True)
+    ]
     params = [torch.nn.Parameter(torch.tensor(w)) for w in starts]
     optimizer = cls(params, lr=0.1, alpha=0.01, beta=0.5, **extra)
     for t in range(STEPS):
-        for p, g in zip(params, gradients):
+        for p, g in zip(params, gradients, strict=True):
             p.grad = torch.tensor(g[t](p.detach().numpy()))
         optimizer.step()
-    for p, w in zip(params, expected):
+    for p, w in zip(params, expected, strict=True):
         np.testing.assert_allclose(p.detach().numpy(), w, rtol=1e-9, atol=1e-10)
 
 
@@ -137,7 +141,7 @@ def test_rank_one_is_the_gradient_of_the_approximation_loss():
     loss = 0.5 * (g - torch.outer(a, c) @ w - b).square().sum()
     da, dc, db = torch.autograd.grad(loss, (a, c, b))
     new = rules.rank_one(w, g, a, c, b, alpha=0.1, beta=0.3).variables
-    for x, dx, rate, y in zip((a, c, b), (da, dc, db), (0.1, 0.1, 0.3), new):
+    for x, dx, rate, y in zip((a, c, b), (da, dc, db), (0.1, 0.1, 0.3), new, strict=True):
         torch.testing.assert_close(y, x - rate * dx)
 
 

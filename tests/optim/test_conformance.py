@@ -76,6 +76,6 @@ def test_generic_errors(info):
     make = common_optimizers.get_error_inputs_for_all_optims
     for error in make("cpu", torch.float32):
         case = error.optimizer_error_input
+        params = case.params if case.params is not None else [torch.ones(2)]
         with pytest.raises(error.error_type, match=error.error_regex):
-            params = case.params if case.params is not None else [torch.ones(2)]
             info.optim_cls(params, **{"lr": 0.1, **case.kwargs})

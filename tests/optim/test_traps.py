@@ -96,7 +96,9 @@ def test_the_dummy_step_of_distributed_checkpoint_is_inert(cls, extra, lr):
     assert fresh.param_groups[0]["lr"] is lr or fresh.param_groups[0]["lr"] == lr
     assert_same(list(model.parameters()), before)
     for p in model.parameters():
-        untouched = dict(zip(fresh.variables, fresh._new_variables(p, fresh.param_groups[0])))
+        untouched = dict(
+            zip(fresh.variables, fresh._new_variables(p, fresh.param_groups[0]), strict=True)
+        )
         for name, value in fresh.state[p].items():
             assert torch.equal(value, untouched[name])
 

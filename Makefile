@@ -1,0 +1,37 @@
+# `make demo` and `make test` need Python ≥ 3.11, make and a package registry, nothing else.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+JOBS ?= 2
+
+.PHONY: demo test lint results clean
+
+demo: $(VENV)/.installed
+	$(BIN)/trainopt compare mnist-softmax --optimizers full,diagonal,rankone,adam,sgd \
+		--epochs 10 --seeds 3 --tune 8 --out demo
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The committed results, made again; a comparison that is whole is not computed again.
+ALL := full,diagonal,rankone,adam,adamw,sgd,momentum,adagrad,rmsprop,schedulefree-sgd,schedulefree-adamw
+results: $(VENV)/.installed
+	$(BIN)/trainopt compare mnist-softmax --optimizers $(ALL) \
+		--epochs 10 --seeds 10 --tune 32 --out results/mnist-softmax
+	$(BIN)/trainopt compare digits-softmax --optimizers $(ALL) \
+		--epochs 20 --seeds 10 --tune 32 --out results/digits-softmax
+
+clean:
+	rm -rf $(VENV) demo
+
+$(VENV)/.installed: requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Development needs Python 3.11 or newer: give one as PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@

@@ -1,0 +1,50 @@
+"""The documents: their code runs, their numbers are those of the committed results."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from trainopt.bench.report import text_table
+from trainopt.bench.stats import final_table
+from trainopt.memory import human_bytes
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+CODE = [
+    pytest.param(code, id=f"{page.name}-{i}")
+    for page in PAGES
+    for i, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("code", CODE)
+def test_the_code_in_the_documents_runs(code):
+    exec(code, {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("name", ["mnist-softmax", "digits-softmax"])
+def test_tables_in_the_readme_are_those_of_the_results(name):
+    table = final_table(pd.read_parquet(ROOT / "results" / name / "runs.parquet"))
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(text_table(table))
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    assert "\n".join(lines) in (ROOT / "README.md").read_text()
+
+
+def test_memory_in_the_documents():
+    d = 10_010
+    sizes = [human_bytes(4 * count) for count in (d * d + d, 2 * d, 3 * d)]
+    for page in (ROOT / "README.md", ROOT / "docs" / "guide.md"):
+        assert f"| {' | '.join(sizes)} |" in page.read_text() or all(
+            size in page.read_text() for size in sizes
+        )

@@ -73,7 +73,7 @@ def test_a_run_is_its_seed(problem, best):
 
 
 def test_the_path_is_that_of_a_plain_loop(problem, best):
-    rows = run(problem, best, "momentum", lr=0.05, schedule="inverse", one_minus_momentum=0.2)
+    rows = run(problem, best, "momentum", lr=0.05, lr_schedule="inverse", one_minus_momentum=0.2)
     w = np.zeros(problem.shape)
     x, y = problem.dataset.x_train, np.eye(3)[problem.dataset.y_train]
     buffer, t = np.zeros_like(w), 0

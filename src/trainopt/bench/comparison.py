@@ -16,6 +16,7 @@ from trainopt.bench.reference import optimum
 from trainopt.bench.report import write_report
 from trainopt.bench.runner import seconds_per_epoch, train
 from trainopt.bench.stats import final_table
+from trainopt.bench.tune import SEEDS as TUNING_SEEDS
 from trainopt.bench.tune import open_storage, tune
 
 
@@ -114,7 +115,9 @@ def _compare(
     }
     shared = open_storage(storage_url) if storage_url is not None else None
     total = sum(
-        costs.get(entry.name, 0.0) * epochs * (len(missing) + (budget if entry in untuned else 0))
+        costs.get(entry.name, 0.0)
+        * epochs
+        * (len(missing) + (len(TUNING_SEEDS) * budget if entry in untuned else 0))
         for entry, missing in pending
     )
     folder.save_manifest()

@@ -20,21 +20,26 @@ from trainopt.schedules import Constant, Exponential, InverseTime, Schedule
 
 Settings = dict[str, Any]
 
-# name -> the learning rate over time, from its first value, the steps of an epoch and of the run.
+# name -> a rate over time, from its first value, the steps of an epoch and of the run. A setting
+# `x_schedule` says how the setting `x` changes.
 SCHEDULES: dict[str, Callable[[float, int, int], Schedule]] = {
-    "constant": lambda lr, epoch, total: Constant(lr),
-    "inverse": lambda lr, epoch, total: InverseTime(lr * epoch, epoch),
-    "exponential": lambda lr, epoch, total: Exponential(lr, 0.01 ** (1 / total)),
+    "constant": lambda rate, epoch, total: Constant(rate),
+    "inverse": lambda rate, epoch, total: InverseTime(rate * epoch, epoch),
+    "exponential": lambda rate, epoch, total: Exponential(rate, 0.01 ** (1 / total)),
 }
 
 # What every optimizer is offered alike.
 SHARED: dict[str, BaseDistribution] = {
     "lr": FloatDistribution(1e-3, 10.0, log=True),
-    "schedule": CategoricalDistribution(list(SCHEDULES)),
+    "lr_schedule": CategoricalDistribution(list(SCHEDULES)),
 }
 # The share of the newest gradient in an average: β here, 1 − μ of momentum, 1 − β₁ of ADAM.
 SHARE = FloatDistribution(0.01, 1.0, log=True)
-ALPHA = FloatDistribution(1e-6, 1.0, log=True)
+# TO alone has averages that may lengthen with time, as its theory wants: β ~ 1/t.
+AVERAGE: dict[str, BaseDistribution] = {
+    "beta": SHARE,
+    "beta_schedule": CategoricalDistribution(["constant", "inverse"]),
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Entry:
         Raises:
             InputError: its state doesn't fit in memory.
         """
-        own = {name: settings[name] for name in self.own}
+        own = {name: settings[name] for name in self.own if not name.endswith("_schedule")}
         try:
             optimizer = self.make(params, lr=settings["lr"], **own)
         except MemoryError as error:
@@ -126,16 +131,25 @@ def _schedulefree_sgd(params: list[Tensor], lr: float, one_minus_momentum: float
 
 
 def _registry() -> dict[str, Entry]:
-    to = {"lr": 0.1, "schedule": "constant", "beta": 0.1}
-    adam = {"lr": 0.01, "schedule": "constant", "one_minus_beta1": 0.1}
-    sgd = {"lr": 0.1, "schedule": "constant"}
-    learns = {"alpha": ALPHA, "beta": SHARE}
+    to = {"lr": 0.1, "lr_schedule": "constant", "beta": 0.1, "beta_schedule": "constant"}
+    adam = {"lr": 0.01, "lr_schedule": "constant", "one_minus_beta1": 0.1}
+    sgd = {"lr": 0.1, "lr_schedule": "constant"}
+
+    def learning(highest_alpha: float) -> dict[str, BaseDistribution]:
+        """α times ‖w‖², or wᵢ² for Diagonal-TO, must stay below 2, which allows that a larger α."""
+        return {
+            "alpha": FloatDistribution(1e-5 * highest_alpha, highest_alpha, log=True),
+            **AVERAGE,
+        }
+
     entries = [
-        Entry("full", "Full-TO", FullTO, _learned, {**to, "alpha": 0.01}, learns),
-        Entry("diagonal", "Diagonal-TO", DiagonalTO, _learned, {**to, "alpha": 0.01}, learns),
-        Entry("rankone", "RankOne-TO", RankOneTO, _learned, {**to, "alpha": 0.01}, learns),
+        Entry("full", "Full-TO", FullTO, _learned, {**to, "alpha": 0.01}, learning(1.0)),
+        Entry(
+            "diagonal", "Diagonal-TO", DiagonalTO, _learned, {**to, "alpha": 0.01}, learning(10.0)
+        ),
+        Entry("rankone", "RankOne-TO", RankOneTO, _learned, {**to, "alpha": 0.01}, learning(1.0)),
         # With α = 0 nothing is learned in A, and all three variants are this one.
-        Entry("alpha0", "TO, α = 0", partial(DiagonalTO, alpha=0.0), _learned, to, {"beta": SHARE}),
+        Entry("alpha0", "TO, α = 0", partial(DiagonalTO, alpha=0.0), _learned, to, AVERAGE),
         Entry(
             "adam",
             "ADAM",
@@ -158,7 +172,7 @@ def _registry() -> dict[str, Entry]:
             "SGD, momentum",
             _sgd_momentum,
             _momentum,
-            {"lr": 0.01, "schedule": "constant", "one_minus_momentum": 0.1},
+            {"lr": 0.01, "lr_schedule": "constant", "one_minus_momentum": 0.1},
             {"one_minus_momentum": FloatDistribution(0.01, 0.999, log=True)},
         ),
         Entry("adagrad", "Adagrad", torch.optim.Adagrad, _gradient, sgd),
@@ -167,7 +181,7 @@ def _registry() -> dict[str, Entry]:
             "RMSprop",
             _rmsprop,
             _gradient,
-            {"lr": 0.01, "schedule": "constant", "one_minus_alpha": 0.01},
+            {"lr": 0.01, "lr_schedule": "constant", "one_minus_alpha": 0.01},
             {"one_minus_alpha": SHARE},
         ),
         Entry(
@@ -175,7 +189,7 @@ def _registry() -> dict[str, Entry]:
             "Schedule-free SGD",
             _schedulefree_sgd,
             _gradient,
-            {"lr": 1.0, "schedule": "constant", "one_minus_momentum": 0.1},
+            {"lr": 1.0, "lr_schedule": "constant", "one_minus_momentum": 0.1},
             {"one_minus_momentum": FloatDistribution(0.01, 0.999, log=True)},
         ),
         Entry(
@@ -183,7 +197,7 @@ def _registry() -> dict[str, Entry]:
             "Schedule-free AdamW",
             partial(_with_betas, AdamWScheduleFree),
             _gradient,
-            {"lr": 0.01, "schedule": "constant", "one_minus_beta1": 0.1},
+            {"lr": 0.01, "lr_schedule": "constant", "one_minus_beta1": 0.1},
             {"one_minus_beta1": FloatDistribution(0.01, 0.999, log=True)},
         ),
     ]

@@ -61,7 +61,11 @@ def train(
     optimizer = entry.build([w], settings)
     generator = torch.Generator().manual_seed(seed)
     per_epoch = math.ceil(problem.n / problem.batch_size)
-    schedule = SCHEDULES[settings["schedule"]](settings["lr"], per_epoch, per_epoch * epochs)
+    schedules = {
+        rate: SCHEDULES[settings[f"{rate}_schedule"]](settings[rate], per_epoch, per_epoch * epochs)
+        for rate in ("lr", "beta")
+        if f"{rate}_schedule" in settings
+    }
     named = {
         "problem": problem.name,
         "optimizer": entry.name,
@@ -76,7 +80,9 @@ def train(
             last = i == len(batches) - 1
             before = w.detach().clone() if last else None
             start = time.perf_counter()
-            _step(problem, optimizer, w, batch, float(schedule(float(step))))
+            rates = {name: schedule(float(step)) for name, schedule in schedules.items()}
+            optimizer.param_groups[0].update(rates)
+            _step(problem, optimizer, w, batch)
             seconds += time.perf_counter() - start
             step += 1
             if before is not None:
@@ -111,10 +117,10 @@ def seconds_per_epoch(problem: Problem, entry: Entry, steps: int = 3) -> float:
     optimizer = entry.build([w], entry.start)
     generator = torch.Generator().manual_seed(0)
     batch = problem.batches(generator)[0]
-    _step(problem, optimizer, w, batch, entry.start["lr"])
+    _step(problem, optimizer, w, batch)
     start = time.perf_counter()
     for _ in range(steps):
-        _step(problem, optimizer, w, batch, entry.start["lr"])
+        _step(problem, optimizer, w, batch)
     middle = time.perf_counter()
     _judged(problem, optimizer, w, 0.0, 0.0)
     problem.full_gradient(w)
@@ -134,8 +140,7 @@ def state_bytes(optimizer: Optimizer) -> int:
     return sum(tensor.nbytes for tensor in tensors)
 
 
-def _step(problem: Problem, optimizer: Optimizer, w: Tensor, batch: Tensor, lr: float) -> None:
-    optimizer.param_groups[0]["lr"] = lr
+def _step(problem: Problem, optimizer: Optimizer, w: Tensor, batch: Tensor) -> None:
     optimizer.zero_grad()
     torch.autograd.backward(problem.loss(w, batch))
     optimizer.step()

@@ -30,7 +30,7 @@ SCHEDULES: dict[str, Callable[[float, int, int], Schedule]] = {
 
 # What every optimizer is offered alike.
 SHARED: dict[str, BaseDistribution] = {
-    "lr": FloatDistribution(1e-3, 10.0, log=True),
+    "lr": FloatDistribution(1e-3, 30.0, log=True),
     "lr_schedule": CategoricalDistribution(list(SCHEDULES)),
 }
 # The share of the newest gradient in an average: β here, 1 − μ of momentum, 1 − β₁ of ADAM.

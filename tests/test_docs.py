@@ -45,6 +45,5 @@ def test_memory_in_the_documents():
     d = 10_010
     sizes = [human_bytes(4 * count) for count in (d * d + d, 2 * d, 3 * d)]
     for page in (ROOT / "README.md", ROOT / "docs" / "guide.md"):
-        assert f"| {' | '.join(sizes)} |" in page.read_text() or all(
-            size in page.read_text() for size in sizes
-        )
+        for size in sizes:
+            assert f"| {size} |" in page.read_text()

@@ -83,7 +83,7 @@ def verdict(table: pd.DataFrame) -> str:
         weight = f"p {'' if p < 0.001 else '= '}{_p(p)}" if math.isfinite(p) else "too few runs"
         sentences.append(
             f"Learning A at all, {best.title} against the same optimizer with α = 0, made the "
-            f"training loss {change} ({weight})."
+            f"training loss {change} ({weight}; seeds differ, the search for settings is one)."
         )
     return " ".join(sentences)
 

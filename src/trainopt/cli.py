@@ -8,10 +8,6 @@ def main() -> None:
     try:
         from trainopt.bench.cli import app
     except ModuleNotFoundError as error:
-        sys.exit(_missing(error))
+        print(f"trainopt: {error}", file=sys.stderr)
+        sys.exit(2)
     app()
-
-
-def _missing(error: ModuleNotFoundError) -> int:
-    print(f"trainopt: {error}", file=sys.stderr)
-    return 2

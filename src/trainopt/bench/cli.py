@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +20,6 @@ from trainopt.bench.folder import Folder
 from trainopt.bench.optimizers import DEFAULT, OPTIMIZERS
 from trainopt.bench.problems import MODELS, PROBLEMS
 from trainopt.bench.report import text_table, write_report
-from trainopt.bench.stats import final_table
 
 app = typer.Typer(
     help="Trainable Optimizers: compare them with what you would use instead, on real data.",
@@ -99,8 +99,7 @@ def compare(
             file=sys.stderr,
         )
         raise typer.Exit(130) from None
-    _show(text_table(table))
-    print(f"\nReport: {out / 'report.html'}")
+    _end(table, out)
 
 
 @app.command("list")
@@ -129,10 +128,14 @@ def report(
 ) -> None:
     """Draw the report of a results folder again."""
     with _sentences():
-        results = Folder.load(folder)
-        path = write_report(results)
-    _show(text_table(final_table(results.runs)))
-    print(f"\nReport: {path}")
+        table = write_report(Folder.load(folder))
+    _end(table, folder)
+
+
+def _end(table: pd.DataFrame, folder: Path) -> None:
+    """Print the final table, and where the report is."""
+    _show(text_table(table))
+    print(f"\nReport: {folder / 'report.html'}")
 
 
 def _show(table: Table) -> None:

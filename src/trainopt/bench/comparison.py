@@ -15,7 +15,6 @@ from trainopt.bench.progress import Progress
 from trainopt.bench.reference import optimum
 from trainopt.bench.report import write_report
 from trainopt.bench.runner import seconds_per_epoch, train
-from trainopt.bench.stats import final_table
 from trainopt.bench.tune import SEEDS as TUNING_SEEDS
 from trainopt.bench.tune import open_storage, tune
 
@@ -135,5 +134,4 @@ def _compare(
             for seed in missing:
                 bar.describe(f"{entry.name}: seed {seed}")
                 folder.keep_run(train(problem, entry, settings, seed, epochs, best.value, count))
-    write_report(folder)
-    return final_table(folder.runs)
+    return write_report(folder)

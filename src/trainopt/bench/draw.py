@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
-from trainopt.bench.figures import STYLES, Curve, Picture, pictures, y_range
+from trainopt.bench.figures import STYLES, Curve, Drawn, Picture, y_range
 from trainopt.bench.optimizers import OPTIMIZERS
 
 _RC: Any = {
@@ -27,10 +26,8 @@ _RC: Any = {
 _LOG: Any = {"type": "log", "dtick": "D2", "exponentformat": "power"}
 
 
-def save_pngs(runs: pd.DataFrame, heading: str, folder: Path) -> list[Path]:
-    """Save every picture as `<name>.png` in `folder`, and all of them together as overview.png."""
-    shown = pictures(runs)
-    paths = []
+def save_pngs(shown: Drawn, heading: str, folder: Path) -> None:
+    """Save every picture as `<name>.png` in `folder`, and the first three as overview.png."""
     with mpl.rc_context(_RC):
         for picture, found in shown:
             figure = Figure(figsize=(7.2, 4.6), dpi=150, layout="constrained")
@@ -38,7 +35,7 @@ def save_pngs(runs: pd.DataFrame, heading: str, folder: Path) -> list[Path]:
             _draw(axes, picture, found)
             axes.set_title(f"{picture.title}: {heading}", fontsize=11)
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-            paths.append(_saved(figure, folder / f"{picture.name}.png"))
+            figure.savefig(folder / f"{picture.name}.png")
         figure = Figure(figsize=(13.0, 4.4), dpi=150, layout="constrained")
         row = figure.subplots(1, 3)
         for axes, (picture, found) in zip(row, shown, strict=False):
@@ -47,8 +44,7 @@ def save_pngs(runs: pd.DataFrame, heading: str, folder: Path) -> list[Path]:
         handles, labels = row[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=6)
         figure.suptitle(heading)
-        paths.append(_saved(figure, folder / "overview.png"))
-    return paths
+        figure.savefig(folder / "overview.png")
 
 
 def _draw(axes: Any, picture: Picture, found: list[Curve]) -> None:
@@ -69,14 +65,8 @@ def _draw(axes: Any, picture: Picture, found: list[Curve]) -> None:
     axes.set_ylim(y_range(found, picture.log))
 
 
-def _saved(figure: Figure, path: Path) -> Path:
-    figure.savefig(path)
-    return path
-
-
-def html_pictures(runs: pd.DataFrame) -> str:
+def html_pictures(shown: Drawn) -> str:
     """All pictures as one interactive HTML element; a click in the legend works on all of them."""
-    shown = pictures(runs)
     rows = (len(shown) + 1) // 2
     figure = make_subplots(
         rows,
@@ -94,12 +84,7 @@ def html_pictures(runs: pd.DataFrame) -> str:
         figure.update_xaxes(title_text=picture.x_label, **(_LOG if picture.log_x else {}), **place)
         figure.update_yaxes(title_text=picture.y_label, **place)
         if picture.log:
-            figure.update_yaxes(
-                type="log",
-                exponentformat="power",
-                range=[math.log10(low), math.log10(high)],
-                **place,
-            )
+            figure.update_yaxes(range=[math.log10(low), math.log10(high)], **_LOG, **place)
         else:
             figure.update_yaxes(range=[low, high], **place)
     figure.update_layout(

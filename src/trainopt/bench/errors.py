@@ -1,8 +1,17 @@
 """The one exception that tells a user what to mend."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class InputError(ValueError):
     """Bad input from the user: one sentence that names what was given, why not, and the mend.
 
     The command line prints it and exits with code 2; no result has been written.
     """
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The start of a hint, "did you mean …? ", or nothing when no known name is close."""
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}? " if close else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -95,7 +96,10 @@ STYLES = {
 }
 
 
-def pictures(runs: pd.DataFrame) -> list[tuple[Picture, list[Curve]]]:
+Drawn: TypeAlias = list[tuple[Picture, list[Curve]]]
+
+
+def pictures(runs: pd.DataFrame) -> Drawn:
     """The pictures that these runs have values for, with their curves."""
     drawn = [(picture, curves(runs, picture)) for picture in PICTURES]
     return [(picture, found) for picture, found in drawn if found]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,7 @@ from schedulefree import AdamWScheduleFree, SGDScheduleFree
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainopt.bench.errors import InputError
+from trainopt.bench.errors import InputError, did_you_mean
 from trainopt.optim import DiagonalTO, FullTO, RankOneTO
 from trainopt.schedules import Constant, Exponential, InverseTime, Schedule
 
@@ -35,6 +34,8 @@ SHARED: dict[str, BaseDistribution] = {
 }
 # The share of the newest gradient in an average: β here, 1 − μ of momentum, 1 − β₁ of ADAM.
 SHARE = FloatDistribution(0.01, 1.0, log=True)
+# The same for averages that 1 would switch off or break.
+MOMENTUM = FloatDistribution(0.01, 0.999, log=True)
 # TO alone has averages that may lengthen with time, as its theory wants: β ~ 1/t.
 AVERAGE: dict[str, BaseDistribution] = {
     "beta": SHARE,
@@ -173,7 +174,7 @@ def _registry() -> dict[str, Entry]:
             _sgd_momentum,
             _momentum,
             {"lr": 0.01, "lr_schedule": "constant", "one_minus_momentum": 0.1},
-            {"one_minus_momentum": FloatDistribution(0.01, 0.999, log=True)},
+            {"one_minus_momentum": MOMENTUM},
         ),
         Entry("adagrad", "Adagrad", torch.optim.Adagrad, _gradient, sgd),
         Entry(
@@ -190,7 +191,7 @@ def _registry() -> dict[str, Entry]:
             _schedulefree_sgd,
             _gradient,
             {"lr": 1.0, "lr_schedule": "constant", "one_minus_momentum": 0.1},
-            {"one_minus_momentum": FloatDistribution(0.01, 0.999, log=True)},
+            {"one_minus_momentum": MOMENTUM},
         ),
         Entry(
             "schedulefree-adamw",
@@ -198,7 +199,7 @@ def _registry() -> dict[str, Entry]:
             partial(_with_betas, AdamWScheduleFree),
             _gradient,
             {"lr": 0.01, "lr_schedule": "constant", "one_minus_beta1": 0.1},
-            {"one_minus_beta1": FloatDistribution(0.01, 0.999, log=True)},
+            {"one_minus_beta1": MOMENTUM},
         ),
     ]
     return {entry.name: entry for entry in entries}
@@ -224,8 +225,7 @@ def chosen(names: str | list[str] | tuple[str, ...]) -> list[Entry]:
         raise InputError(f"No optimizer is named: choose some of {', '.join(OPTIMIZERS)}.")
     for name in wanted:
         if name not in OPTIMIZERS:
-            close = get_close_matches(name, OPTIMIZERS, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
+            hint = did_you_mean(name, OPTIMIZERS)
             raise InputError(
                 f"There is no optimizer {name}: {hint}choose some of {', '.join(OPTIMIZERS)}."
             )

@@ -6,7 +6,6 @@ import json
 import math
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -14,6 +13,7 @@ import pandas as pd
 from rich.table import Table
 
 from trainopt.bench.draw import html_pictures, save_pngs
+from trainopt.bench.figures import pictures
 from trainopt.bench.folder import Folder, write_whole
 from trainopt.bench.optimizers import BASELINE, OPTIMIZERS
 from trainopt.bench.stats import final_table
@@ -35,11 +35,12 @@ _COLUMNS = (
 )
 
 
-def write_report(folder: Folder) -> Path:
-    """Write report.html and the PNGs of all runs in `folder`; return the path of the page."""
+def write_report(folder: Folder) -> pd.DataFrame:
+    """Write report.html and the PNGs of all runs in `folder`; return the final table."""
     table = final_table(folder.runs)
     identity = folder.manifest["identity"]
-    save_pngs(folder.runs, identity["problem"], folder.path)
+    shown = pictures(folder.runs)
+    save_pngs(shown, identity["problem"], folder.path)
     template = files("trainopt.bench").joinpath("report.html").read_text(encoding="utf-8")
     page = Template(template).substitute(
         problem=escape(identity["problem"]),
@@ -47,14 +48,13 @@ def write_report(folder: Folder) -> Path:
         facts=escape(_facts(folder)),
         verdict=escape(verdict(table)),
         table=_html_table(_COLUMNS, _cells(table)),
-        pictures=html_pictures(folder.runs),
+        pictures=html_pictures(shown),
         settings=_html_table(("optimizer", "settings"), _settings(table)),
         command=escape(folder.manifest["command"]),
         provenance=escape(_provenance(folder.manifest)),
     )
-    path = folder.path / "report.html"
-    write_whole(path, page.encode())
-    return path
+    write_whole(folder.path / "report.html", page.encode())
+    return table
 
 
 def text_table(table: pd.DataFrame) -> Table:

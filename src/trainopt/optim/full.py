@@ -93,9 +93,9 @@ class FullTO(TrainableOptimizer):
     ) -> Learned:
         A, b = state
         flat_b = Vectors(flatten(b).tensors, foreach=b.foreach, inplace=b.inplace)
-        x: Tensor | Vectors = flatten(w)
+        x: Any = flatten(w)
         if group["scope"] == "group":
-            x = self._joint(group, params, flatten(w).tensors)
+            x = self._joint(group, params, x.tensors)
         learned = super()._learn(group, params, x, flatten(g), A, flat_b, alpha=alpha, beta=beta)
         A, flat_b = learned.variables
         shaped = [

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from difflib import get_close_matches
 from pathlib import Path
 
 from trainopt.bench.data import DATASETS, load_file
-from trainopt.bench.errors import InputError
+from trainopt.bench.errors import InputError, did_you_mean
 from trainopt.bench.problems.logistic import LOGISTIC
 from trainopt.bench.problems.model import Model
 from trainopt.bench.problems.problem import Problem
@@ -78,9 +77,7 @@ def build(
 
 
 def _unknown(name: str) -> str:
-    known = [*PROBLEMS, *MODELS]
-    close = get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
+    hint = did_you_mean(name, [*PROBLEMS, *MODELS])
     return (
         f"There is no problem {name}: {hint}choose one of {', '.join(PROBLEMS)}, "
         f"or a model ({', '.join(MODELS)}) with a file."

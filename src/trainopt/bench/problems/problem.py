@@ -48,6 +48,10 @@ class Problem:
         x, y = self.dataset.x_train, self.dataset.y_train
         return {dtype: _as_torch(x, y, dtype) for dtype in (torch.float32, torch.float64)}
 
+    @cached_property
+    def _val(self) -> tuple[Tensor | sparse.csr_array, Tensor]:
+        return _as_torch(self.dataset.x_val, self.dataset.y_val, torch.float64)
+
     def initial(self) -> Tensor:
         """Where every run starts: zeros, float32 (features, outputs)."""
         return torch.zeros(self.shape)
@@ -81,7 +85,7 @@ class Problem:
     @torch.no_grad()
     def validate(self, w: Tensor) -> tuple[float, float]:
         """Mean loss without the l2 term, and accuracy (NaN for a regression), in float64."""
-        x, y = _as_torch(self.dataset.x_val, self.dataset.y_val, torch.float64)
+        x, y = self._val
         scores = _scores(x, w.double(), None)
         loss = self.model.loss(scores, y).item()
         if self.model.accuracy is None:

@@ -84,15 +84,24 @@ class Style:
     dashed: bool
 
 
-# Wong's palette, which people with colour blindness can tell apart, and four more.
-_COLOURS = (
-    "#D55E00", "#0072B2", "#009E73", "#000000", "#CC79A7", "#AA4499",
-    "#E69F00", "#56B4E9", "#999933", "#882255", "#88CCEE", "#6E6E6E",
-)  # fmt: skip
+# Wong's palette, which people with colour blindness can tell apart, and more; a relative of an
+# optimizer has its colour, dashed.
+_COLOURS = {
+    "full": "#D55E00", "diagonal": "#0072B2", "rankone": "#009E73", "alpha0": "#000000",
+    "fixed-b": "#0072B2", "lagged": "#56B4E9", "adam": "#CC79A7", "adam-constant": "#CC79A7",
+    "adamw": "#AA4499", "sgd": "#E69F00", "averaged": "#E69F00", "momentum": "#56B4E9",
+    "adagrad": "#999933", "rmsprop": "#882255", "schedulefree-sgd": "#88CCEE",
+    "schedulefree-adamw": "#6E6E6E",
+}  # fmt: skip
+_DASHED = (BASELINE, "fixed-b", "lagged", "adam-constant", "averaged")
 
 STYLES = {
-    name: Style(colour, 2.4 if i < 4 else 1.4, dashed=name == BASELINE)
-    for i, (name, colour) in enumerate(zip(OPTIMIZERS, _COLOURS, strict=True))
+    name: Style(
+        _COLOURS[name],
+        2.4 if name in ("full", "diagonal", "rankone", BASELINE) else 1.4,
+        dashed=name in _DASHED,
+    )
+    for name in OPTIMIZERS
 }
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainopt.bench.errors import InputError, did_you_mean
+from trainopt.bench.variants import AveragedSGD, LaggedDiagonalTO
 from trainopt.optim import DiagonalTO, FullTO, RankOneTO
 from trainopt.schedules import Constant, Exponential, InverseTime, Schedule
 
@@ -65,7 +66,7 @@ class Entry:
 
     @property
     def space(self) -> dict[str, BaseDistribution]:
-        """Everything that is tuned."""
+        """Everything that is tuned; a setting of its own takes the place of a shared one."""
         return {**SHARED, **self.own}
 
     def build(self, params: list[Tensor], settings: Settings) -> Optimizer:
@@ -151,6 +152,23 @@ def _registry() -> dict[str, Entry]:
         Entry("rankone", "RankOne-TO", RankOneTO, _learned, {**to, "alpha": 0.01}, learning(1.0)),
         # With α = 0 nothing is learned in A, and all three variants are this one.
         Entry("alpha0", "TO, α = 0", partial(DiagonalTO, alpha=0.0), _learned, to, AVERAGE),
+        # Diagonal-TO with a part removed: b stays 0; the estimate from before the update.
+        Entry(
+            "fixed-b",
+            "Diagonal-TO, b = 0",
+            partial(DiagonalTO, beta=0.0),
+            _learned,
+            {"lr": 0.1, "lr_schedule": "constant", "alpha": 0.01},
+            {"alpha": learning(10.0)["alpha"]},
+        ),
+        Entry(
+            "lagged",
+            "Diagonal-TO, Ĝ before update",
+            LaggedDiagonalTO,
+            _learned,
+            {**to, "alpha": 0.01},
+            learning(10.0),
+        ),
         Entry(
             "adam",
             "ADAM",
@@ -158,6 +176,15 @@ def _registry() -> dict[str, Entry]:
             _adam,
             adam,
             {"one_minus_beta1": SHARE},
+        ),
+        # What ADAM is without the decay that all are offered here.
+        Entry(
+            "adam-constant",
+            "ADAM, constant rate",
+            partial(_with_betas, torch.optim.Adam),
+            _adam,
+            adam,
+            {"one_minus_beta1": SHARE, "lr_schedule": CategoricalDistribution(["constant"])},
         ),
         Entry(
             "adamw",
@@ -168,6 +195,14 @@ def _registry() -> dict[str, Entry]:
             {"one_minus_beta1": SHARE, "weight_decay": FloatDistribution(1e-6, 0.1, log=True)},
         ),
         Entry("sgd", "SGD", torch.optim.SGD, _gradient, sgd),
+        Entry(
+            "averaged",
+            "SGD, averaged",
+            AveragedSGD,
+            _gradient,
+            {**sgd, "eta": 3.0},
+            {"eta": CategoricalDistribution([0.0, 3.0, 10.0, 30.0])},
+        ),
         Entry(
             "momentum",
             "SGD, momentum",

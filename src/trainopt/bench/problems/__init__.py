@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trainopt.bench.data import DATASETS, load_file
 from trainopt.bench.errors import InputError, did_you_mean
+from trainopt.bench.problems.huber import HUBER
 from trainopt.bench.problems.logistic import LOGISTIC
 from trainopt.bench.problems.model import Model
 from trainopt.bench.problems.problem import Problem
@@ -16,7 +17,7 @@ from trainopt.bench.problems.svm import SVM
 
 __all__ = ["MODELS", "PROBLEMS", "Model", "Problem", "build"]
 
-MODELS: dict[str, Model] = {model.name: model for model in (LOGISTIC, SOFTMAX, RIDGE, SVM)}
+MODELS: dict[str, Model] = {model.name: model for model in (LOGISTIC, SOFTMAX, RIDGE, SVM, HUBER)}
 
 # name -> data set, model, batch size
 PROBLEMS: dict[str, tuple[str, str, int]] = {

@@ -24,6 +24,10 @@ def _loss(scores: Tensor, y: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(scores[:, 0], y.to(scores.dtype))
 
 
+def _slope(scores: Tensor, y: Tensor) -> Tensor:
+    return scores.sigmoid() - y[..., None].to(scores.dtype)
+
+
 def solve(x: Features, y: NDArray[Any], outputs: int, l2: float) -> NDArray[np.float64]:
     """The minimiser, by Newton's method; multinomial when there are more than two classes.
 
@@ -45,6 +49,7 @@ LOGISTIC = Model(
     fits=_fits,
     outputs=lambda dataset: 1,
     loss=_loss,
+    slope=_slope,
     accuracy=accuracy,
     solve=solve,
 )

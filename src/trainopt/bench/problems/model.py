@@ -25,6 +25,8 @@ class Model:
         fits: why a data set can't be used, as a sentence for the user; None when it can.
         outputs: the number of columns of W.
         loss: mean ℓ over the rows, a differentiable scalar, from scores and targets.
+        slope: ∂ℓ/∂scores row by row, from scores (…, rows, outputs) and targets (…, rows), shaped as
+            the scores; leading axes broadcast.
         accuracy: share of rows classified correctly, a scalar; None for a regression.
         solve: the minimiser of F, float64 (features, outputs), from x, y, outputs and l2, found
             without any of the torch code that it is a reference for.
@@ -35,6 +37,7 @@ class Model:
     fits: Callable[[Dataset], str | None]
     outputs: Callable[[Dataset], int]
     loss: Callable[[Tensor, Tensor], Tensor]
+    slope: Callable[[Tensor, Tensor], Tensor]
     accuracy: Callable[[Tensor, Tensor], Tensor] | None
     solve: Callable[[Features, NDArray[Any], int, float], NDArray[np.float64]]
 
@@ -43,6 +46,13 @@ def needs_classes(dataset: Dataset) -> str | None:
     """The sentence for a classifier given a regression data set, else None."""
     if dataset.classes is None:
         return f"{dataset.name} has a continuous target, not classes: use ridge."
+    return None
+
+
+def needs_number(dataset: Dataset) -> str | None:
+    """The sentence for a regression given a data set with classes, else None."""
+    if dataset.classes is not None:
+        return f"{dataset.name} has classes, not a continuous target: use softmax or svm."
     return None
 
 

@@ -9,18 +9,16 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
-from trainopt.bench.data import Dataset, Features
-from trainopt.bench.problems.model import Model
-
-
-def _fits(dataset: Dataset) -> str | None:
-    if dataset.classes is not None:
-        return f"{dataset.name} has classes, not a continuous target: use softmax or svm."
-    return None
+from trainopt.bench.data import Features
+from trainopt.bench.problems.model import Model, needs_number
 
 
 def _loss(scores: Tensor, y: Tensor) -> Tensor:
     return (scores[:, 0] - y).square().mean() / 2
+
+
+def _slope(scores: Tensor, y: Tensor) -> Tensor:
+    return scores - y[..., None]
 
 
 def _solve(x: Features, y: NDArray[Any], outputs: int, l2: float) -> NDArray[np.float64]:
@@ -32,9 +30,10 @@ def _solve(x: Features, y: NDArray[Any], outputs: int, l2: float) -> NDArray[np.
 RIDGE = Model(
     name="ridge",
     title="ridge regression",
-    fits=_fits,
+    fits=needs_number,
     outputs=lambda dataset: 1,
     loss=_loss,
+    slope=_slope,
     accuracy=None,
     solve=_solve,
 )

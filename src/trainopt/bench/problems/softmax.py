@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional
 
 from trainopt.bench.data import Features
 from trainopt.bench.problems import logistic
 from trainopt.bench.problems.model import Model, accuracy, needs_classes
+
+
+def _slope(scores: Tensor, y: Tensor) -> Tensor:
+    classes = y[..., None].expand(*scores.shape[:-1], 1)
+    return scores.softmax(-1).scatter_add(-1, classes, -torch.ones_like(scores[..., :1]))
 
 
 def _solve(x: Features, y: NDArray[Any], outputs: int, l2: float) -> NDArray[np.float64]:
@@ -27,6 +34,7 @@ SOFTMAX = Model(
     fits=needs_classes,
     outputs=lambda dataset: dataset.classes or 0,
     loss=functional.cross_entropy,
+    slope=_slope,
     accuracy=accuracy,
     solve=_solve,
 )

@@ -19,12 +19,20 @@ def _outputs(dataset: Dataset) -> int:
     return 1 if classes == 2 else classes
 
 
-def _loss(scores: Tensor, y: Tensor) -> Tensor:
-    outputs = scores.shape[1]
-    # A single column is positive for class 1.
+def _sign(scores: Tensor, y: Tensor) -> Tensor:
+    """+1 in the column of the row's class, −1 elsewhere; a single column is that of class 1."""
+    outputs = scores.shape[-1]
     column_class = torch.arange(outputs) if outputs > 1 else torch.ones(1)
-    sign = torch.where(y[:, None] == column_class, 1.0, -1.0).to(scores.dtype)
-    return (1 - sign * scores).relu().square().sum(dim=1).mean()
+    return torch.where(y[..., None] == column_class, 1.0, -1.0).to(scores.dtype)
+
+
+def _loss(scores: Tensor, y: Tensor) -> Tensor:
+    return (1 - _sign(scores, y) * scores).relu().square().sum(dim=1).mean()
+
+
+def _slope(scores: Tensor, y: Tensor) -> Tensor:
+    sign = _sign(scores, y)
+    return -2 * sign * (1 - sign * scores).relu()
 
 
 def _solve(x: Features, y: NDArray[Any], outputs: int, l2: float) -> NDArray[np.float64]:
@@ -41,6 +49,7 @@ SVM = Model(
     fits=needs_classes,
     outputs=_outputs,
     loss=_loss,
+    slope=_slope,
     accuracy=accuracy,
     solve=_solve,
 )

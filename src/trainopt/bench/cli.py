@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +13,12 @@ from rich.table import Table
 
 import trainopt
 from trainopt.bench.comparison import compare as run_comparison
-from trainopt.bench.errors import InputError
 from trainopt.bench.folder import Folder
 from trainopt.bench.optimizers import DEFAULT, OPTIMIZERS
 from trainopt.bench.problems import MODELS, PROBLEMS
 from trainopt.bench.report import text_table, write_report
+from trainopt.bench.sentences import sentences
+from trainopt.study.cli import app as study
 
 app = typer.Typer(
     help="Trainable Optimizers: compare them with what you would use instead, on real data.",
@@ -27,16 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Turn bad input into its sentence on stderr and exit code 2."""
-    try:
-        yield
-    except InputError as error:
-        print(f"trainopt: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
+app.add_typer(study, name="study")
 
 
 @app.callback(invoke_without_command=True)
@@ -78,7 +68,7 @@ def compare(
     if out is None:
         out = Path("runs") / (problem if data is None else f"{data.stem}-{problem}")
     try:
-        with _sentences():
+        with sentences():
             table = run_comparison(
                 problem,
                 optimizers,
@@ -127,7 +117,7 @@ def report(
     folder: Annotated[Path, typer.Argument(help="A folder that `trainopt compare` made.")],
 ) -> None:
     """Draw the report of a results folder again."""
-    with _sentences():
+    with sentences():
         table = write_report(Folder.load(folder))
     _end(table, folder)
 

@@ -82,10 +82,11 @@ def train(
             start = time.perf_counter()
             rates = {name: schedule(float(step)) for name, schedule in schedules.items()}
             optimizer.param_groups[0].update(rates)
-            _step(problem, optimizer, w, batch)
+            gradient = _step(problem, optimizer, w, batch)
             seconds += time.perf_counter() - start
             step += 1
             if before is not None:
+                w.grad = gradient
                 miss = entry.estimate(optimizer, w) - problem.full_gradient(before)
                 error = miss.square().sum().item()
         rows.append(
@@ -140,10 +141,13 @@ def state_bytes(optimizer: Optimizer) -> int:
     return sum(tensor.nbytes for tensor in tensors)
 
 
-def _step(problem: Problem, optimizer: Optimizer, w: Tensor, batch: Tensor) -> None:
+def _step(problem: Problem, optimizer: Optimizer, w: Tensor, batch: Tensor) -> Tensor:
+    """Take a step; return the gradient as it was before, since some optimizers write into it."""
     optimizer.zero_grad()
-    torch.autograd.backward(problem.loss(w, batch))
+    (gradient,) = torch.autograd.grad(problem.loss(w, batch), w)
+    w.grad = gradient.clone()
     optimizer.step()
+    return gradient
 
 
 def _judged(

@@ -133,4 +133,3 @@ def _wheel(path: Path, member: str) -> Iterator[tuple[str, bytes]]:
         for name in wheel.namelist():
             if name.endswith(member):
                 yield name, wheel.read(name)
-

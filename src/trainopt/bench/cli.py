@@ -8,7 +8,6 @@ from typing import Annotated
 
 import pandas as pd
 import typer
-from rich.console import Console
 from rich.table import Table
 
 import trainopt
@@ -17,7 +16,7 @@ from trainopt.bench.folder import Folder
 from trainopt.bench.optimizers import DEFAULT, OPTIMIZERS
 from trainopt.bench.problems import MODELS, PROBLEMS
 from trainopt.bench.report import text_table, write_report
-from trainopt.bench.sentences import sentences
+from trainopt.bench.terminal import sentences, show
 from trainopt.study.cli import app as study
 
 app = typer.Typer(
@@ -109,7 +108,7 @@ def list_() -> None:
     for name, entry in OPTIMIZERS.items():
         optimizers.add_row(name, entry.title, ", ".join(entry.space))
     for table in (problems, models, optimizers):
-        _show(table)
+        show(table)
 
 
 @app.command()
@@ -124,12 +123,5 @@ def report(
 
 def _end(table: pd.DataFrame, folder: Path) -> None:
     """Print the final table, and where the report is."""
-    _show(text_table(table))
+    show(text_table(table))
     print(f"\nReport: {folder / 'report.html'}")
-
-
-def _show(table: Table) -> None:
-    """Print a table in its full width, so that a narrow terminal or a pipe cuts nothing off."""
-    console = Console()
-    console.width = max(console.width, Console(width=1000).measure(table).maximum)
-    console.print(table)

@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 from trainopt.bench.figures import STYLES, Curve, Drawn, Picture, y_range
 from trainopt.bench.optimizers import OPTIMIZERS
 
-_RC: Any = {
+RC: Any = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -28,7 +28,7 @@ _LOG: Any = {"type": "log", "dtick": "D2", "exponentformat": "power"}
 
 def save_pngs(shown: Drawn, heading: str, folder: Path) -> None:
     """Save every picture as `<name>.png` in `folder`, and the first three as overview.png."""
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(RC):
         for picture, found in shown:
             figure = Figure(figsize=(7.2, 4.6), dpi=150, layout="constrained")
             axes = figure.subplots()

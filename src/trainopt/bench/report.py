@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 from html import escape
-from importlib.resources import files
-from string import Template
 from typing import Any
 
 import pandas as pd
@@ -16,6 +14,7 @@ from trainopt.bench.draw import html_pictures, save_pngs
 from trainopt.bench.figures import pictures
 from trainopt.bench.folder import Folder, write_whole
 from trainopt.bench.optimizers import BASELINE, OPTIMIZERS
+from trainopt.bench.page import filled, html_table
 from trainopt.bench.stats import final_table
 from trainopt.memory import human_bytes
 
@@ -41,15 +40,16 @@ def write_report(folder: Folder) -> pd.DataFrame:
     identity = folder.manifest["identity"]
     shown = pictures(folder.runs)
     save_pngs(shown, identity["problem"], folder.path)
-    template = files("trainopt.bench").joinpath("report.html").read_text(encoding="utf-8")
-    page = Template(template).substitute(
+    page = filled(
+        "trainopt.bench",
+        "report.html",
         problem=escape(identity["problem"]),
         title=escape(folder.manifest["title"]),
         facts=escape(_facts(folder)),
         verdict=escape(verdict(table)),
-        table=_html_table(_COLUMNS, _cells(table)),
+        table=html_table(_COLUMNS, _cells(table)),
         pictures=html_pictures(shown),
-        settings=_html_table(("optimizer", "settings"), _settings(table)),
+        settings=html_table(("optimizer", "settings"), _settings(table)),
         command=escape(folder.manifest["command"]),
         provenance=escape(_provenance(folder.manifest)),
     )
@@ -163,11 +163,3 @@ def _provenance(manifest: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {value}" for name, value in manifest["versions"].items())
     machine = manifest["machine"]
     return f"{versions}; Python {machine['python']}, {machine['cores']} cores, {machine['system']}."
-
-
-def _html_table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"

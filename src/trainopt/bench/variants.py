@@ -34,7 +34,7 @@ class AveragedSGD(torch.optim.SGD):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Take a step of SGD, and move the average."""
-        loss = super().step(closure)
+        loss: float | None = super().step(closure)
         self.taken += 1
         for p in self.param_groups[0]["params"]:
             average = self.state[p].setdefault("average", p.detach().clone())

@@ -71,7 +71,7 @@ class Batched:
             scores = torch.bmm(x, flat).view(seeds, batch, settings, outputs)
             slope = self.problem.model.slope(scores, y).view(seeds, batch, settings * outputs)
             product = torch.bmm(x.transpose(1, 2), slope).view(seeds, features, settings, outputs)
-            mean = product.transpose(1, 2).reshape(w.shape) / batch
+            mean: Tensor = product.transpose(1, 2).reshape(w.shape) / batch
             return mean.add_(w, alpha=self.problem.l2)
 
         return at
@@ -96,7 +96,7 @@ class Batched:
         features, outputs = self.problem.shape
         slope = self.problem.model.slope(self.scores(w), self.y64[:, None])
         product = self.x64.T @ slope.reshape(self.problem.n, -1) / self.problem.n
-        mean = product.view(features, -1, outputs).transpose(0, 1).reshape(w.shape)
+        mean: Tensor = product.view(features, -1, outputs).transpose(0, 1).reshape(w.shape)
         return mean + self.problem.l2 * w.double()
 
 
@@ -140,7 +140,7 @@ def train_all(
         orders = torch.stack([torch.randperm(problem.n, generator=g) for g in generators])
         if method.anchor is not None:
             method.anchor(state, w, data.full_gradient(w).float())
-        for rows in orders.split(problem.batch_size, dim=1):
+        for rows in torch.split(orders, problem.batch_size, dim=1):
             now = {name: rate[step] for name, rate in rates.items()}
             before = w
             w, estimate = method.step(w, data.gradient(rows), state, now)
@@ -159,7 +159,7 @@ def train_all(
 
 
 def _rates(settings: Sequence[Settings], seeds: int, per_epoch: int, epochs: int) -> Rates:
-    """Every setting at every step, float32 (steps, seeds · settings, 1); and "t" = 1, 2, …"""
+    """Every setting at every step, float32 (steps, seeds · settings, 1), and t = 1, 2, … itself."""
     total = per_epoch * epochs
     t = torch.arange(total, dtype=torch.float64)
     rates: Rates = {"t": t + 1}

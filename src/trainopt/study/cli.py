@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
-from trainopt.bench.sentences import sentences
+from trainopt.bench.errors import InputError
+from trainopt.bench.folder import write_whole
+from trainopt.bench.optimizers import OPTIMIZERS
+from trainopt.bench.terminal import sentences, show
+from trainopt.memory import human_bytes
 from trainopt.study.convex import run_convex
+from trainopt.study.memory import memory_table
 from trainopt.study.protocol import read_protocol
+from trainopt.study.provenance import provenance
+from trainopt.study.theory import ERRORS
+from trainopt.study.theory_run import run_theory
 
 app = typer.Typer(help="The studies behind the claims, with their committed protocols.")
 
@@ -43,3 +53,63 @@ def convex(
                 file=sys.stderr,
             )
             raise typer.Exit(130) from None
+
+
+@app.command()
+def theory(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/theory"),
+    steps: Annotated[int, typer.Option(help="Steps of a run.")] = 100_000,
+    seeds: Annotated[int, typer.Option(help="Runs of each.")] = 20,
+) -> None:
+    """The O(1/t) theorems, measured, and where boundedness ends.
+
+    Some 10 minutes; the same command goes on where an interrupted one stopped.
+    """
+    slopes = run_theory(steps, seeds, out, lambda line: print(line, file=sys.stderr))
+    table = Table("function", "optimizer", "quantity", "slope", "95 % interval", "at the end")
+    for row in slopes.to_dict("records"):
+        table.add_row(
+            row["function"],
+            OPTIMIZERS[row["optimizer"]].title,
+            ERRORS[row["quantity"]],
+            f"{row['slope']:.2f}",
+            f"{row['low']:.2f} to {row['high']:.2f}",
+            f"{row['last']:.2e}",
+        )
+    show(table)
+    print(f"\nPictures and tables: {out}")
+
+
+@app.command()
+def memory(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/memory"),
+    sizes: Annotated[str, typer.Option(help="Numbers of weights.")] = "10010,20020,100100,1001000",
+) -> None:
+    """Bytes of optimizer state and of a step's peak, measured and by formula."""
+    with sentences():
+        table = memory_table(_sizes(sizes))
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "memory.csv", index=False)
+    write_whole(out / "run.json", (json.dumps(provenance(), indent=2) + "\n").encode())
+    shown = Table("d", "optimizer", "state", "by formula", "opt.memory()", "peak", "by formula")
+    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
+        shown.add_row(
+            f"{row['d']:,}",
+            OPTIMIZERS[row["optimizer"]].title,
+            *(
+                "–" if row[name] is None else human_bytes(row[name])
+                for name in ("state", "state_formula", "memory", "peak", "peak_formula")
+            ),
+        )
+    show(shown)
+    print(f"\n– : it doesn't fit here, or torch's optimizers don't say. Table: {out}/memory.csv")
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        sizes = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"The sizes are {text}: give whole numbers with commas.") from None
+    if min(sizes) < 1:
+        raise InputError(f"The sizes are {text}: give numbers of at least 1.")
+    return sizes

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
-import platform
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache, lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +24,12 @@ from trainopt.bench.progress import Progress
 from trainopt.study.batched import Batched
 from trainopt.study.facts import facts
 from trainopt.study.protocol import Case, Protocol
+from trainopt.study.provenance import provenance
 from trainopt.study.search import Unit, finished, run_unit, study_name
 from trainopt.study.solvers import solver_rows
 from trainopt.study.steps import METHODS
 from trainopt.study.storage import shared_storage
 from trainopt.study.timing import step_seconds
-
-_VERSIONS = (
-    "trainopt",
-    "torch",
-    "numpy",
-    "scikit-learn",
-    "scipy",
-    "statsmodels",
-    "optuna",
-    "schedulefree",
-)
 
 
 def run_convex(
@@ -101,31 +88,10 @@ def _manifest(protocol: Protocol, out: Path) -> dict[str, Any]:
         return manifest
     return {
         "protocol": protocol.digest,
-        "commit": _commit(),
-        "command": " ".join(["trainopt", *sys.argv[1:]]),
-        "versions": {name: version(name) for name in _VERSIONS},
-        "machine": {
-            "python": platform.python_version(),
-            "system": platform.platform(),
-            "cores": os.cpu_count(),
-        },
+        **provenance(),
         "cases": {},
         "skipped": {},
     }
-
-
-def _commit() -> str:
-    """The commit of the clone this runs in, with a + where files differ from it."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+"],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "not in a clone"
-    return described.stdout.strip()
 
 
 def _solved(protocol: Protocol, manifest: dict[str, Any], out: Path, show: bool) -> list[Case]:
@@ -155,7 +121,7 @@ def _is_done(unit: Unit, protocol: Protocol, storage: Any, known: set[str]) -> b
 
 
 def _cost(unit: Unit) -> float:
-    """What a unit costs, in about seconds: the largest go first, so that no core waits at the end."""
+    """About how many seconds a unit costs: the largest go first, so that no core waits."""
     case, optimizer, _ = unit
     size = _sizes(case)
     steps = case.passes * size["n"] / case.batch
@@ -223,7 +189,8 @@ def _work(job: Job) -> Unit:
 
 def _export(units: list[Unit], protocol: Protocol, storage: Any, out: Path) -> None:
     """Write the tables of all final runs and of all trials."""
-    runs, trials = [], []
+    runs: list[dict[str, Any]] = []
+    trials: list[dict[str, Any]] = []
     for unit in units:
         case, optimizer, index = unit
         study = optuna.load_study(study_name=study_name(unit, protocol), storage=storage)
@@ -234,23 +201,26 @@ def _export(units: list[Unit], protocol: Protocol, storage: Any, out: Path) -> N
                 | {"settings": json.dumps(trial.params, sort_keys=True)}
             )
         for budget, final in study.user_attrs["final"].items():
-            runs.append(_frame(final).assign(**named, budget=int(budget)))
-    table = pd.concat(runs, ignore_index=True)
+            runs += _rows(final, {**named, "budget": int(budget)})
+    table: pd.DataFrame = pd.DataFrame(runs)
     _write(table.astype({"case": "category", "optimizer": "category"}), out / "runs.parquet")
     _write(pd.DataFrame(trials), out / "trials.parquet")
 
 
-def _frame(final: dict[str, Any]) -> pd.DataFrame:
+def _rows(final: dict[str, Any], named: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for every seed and judged epoch."""
-    values = {name: pd.DataFrame(final[name]) for name in ("suboptimality", "estimator_error")}
-    long = pd.concat(
-        [
-            table.stack(future_stack=True).astype(float).rename(name)
-            for name, table in values.items()
-        ],
-        axis=1,
-    ).reset_index(names=["seed", "epoch"])
-    return long.assign(passes=long.epoch * final["passes"]).drop(columns="epoch")
+    errors = final["estimator_error"]
+    return [
+        {
+            **named,
+            "seed": seed,
+            "passes": epoch * final["passes"],
+            "suboptimality": float(gap),
+            "estimator_error": math.nan if error is None else float(error),
+        }
+        for seed, gaps in enumerate(final["suboptimality"])
+        for epoch, (gap, error) in enumerate(zip(gaps, errors[seed], strict=True))
+    ]
 
 
 def _measure(cases: list[Case], manifest: dict[str, Any], out: Path, show: bool) -> None:
@@ -259,7 +229,7 @@ def _measure(cases: list[Case], manifest: dict[str, Any], out: Path, show: bool)
     timed: list[dict[str, Any]] = []
     for path, rows in ((out / "solvers.parquet", solved), (out / "timing.parquet", timed)):
         if path.exists():
-            rows.extend(pd.read_parquet(path).to_dict("records"))
+            rows.extend(json.loads(pd.read_parquet(path).to_json(orient="records")))
     there = {row["case"] for row in timed}
     with Progress(len(cases), show) as bar:
         for case in cases:

@@ -78,7 +78,10 @@ def run_unit(unit: Unit, protocol: Protocol, data: Batched, best: float, storage
 
 def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     """The finished trials in their order."""
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    trials: list[optuna.trial.FrozenTrial] = study.get_trials(
+        deepcopy=False, states=(TrialState.COMPLETE,)
+    )
+    return trials
 
 
 def best_of(trials: list[optuna.trial.FrozenTrial], budget: int) -> Settings:

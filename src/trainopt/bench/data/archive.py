@@ -11,6 +11,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.error import URLError
@@ -92,14 +93,20 @@ def cache() -> Path:
 
 
 def _from_debian(path: str) -> bytes:
-    for mirror in _DEBIAN:
-        try:
-            with urlopen(f"{mirror}/pool/main/{path}", timeout=120) as answer:
-                content: bytes = answer.read()
-                return content
-        except URLError as error:
-            last = error
-    raise last
+    first, *others = _DEBIAN
+    try:
+        return _download(f"{first}/pool/main/{path}")
+    except URLError as error:
+        for mirror in others:
+            with suppress(URLError):
+                return _download(f"{mirror}/pool/main/{path}")
+        raise error
+
+
+def _download(url: str) -> bytes:
+    with urlopen(url, timeout=120) as answer:
+        content: bytes = answer.read()
+    return content
 
 
 def _from_pypi(requirement: str) -> bytes:

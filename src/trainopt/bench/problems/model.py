@@ -25,8 +25,8 @@ class Model:
         fits: why a data set can't be used, as a sentence for the user; None when it can.
         outputs: the number of columns of W.
         loss: mean ℓ over the rows, a differentiable scalar, from scores and targets.
-        slope: ∂ℓ/∂scores row by row, from scores (…, rows, outputs) and targets (…, rows), shaped as
-            the scores; leading axes broadcast.
+        slope: ∂ℓ/∂scores row by row, from scores (…, rows, outputs) and targets (…, rows), shaped
+            as the scores; leading axes broadcast.
         accuracy: share of rows classified correctly, a scalar; None for a regression.
         solve: the minimiser of F, float64 (features, outputs), from x, y, outputs and l2, found
             without any of the torch code that it is a reference for.

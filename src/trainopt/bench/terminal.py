@@ -1,4 +1,4 @@
-"""Bad input at the command line: its sentence on stderr, and exit code 2."""
+"""What every command does: print a table in full width, and bad input as its sentence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from trainopt.bench.errors import InputError
 
@@ -19,3 +21,10 @@ def sentences() -> Iterator[None]:
     except InputError as error:
         print(f"trainopt: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+def show(table: Table) -> None:
+    """Print a table in its full width, so that a narrow terminal or a pipe cuts nothing off."""
+    console = Console()
+    console.width = max(console.width, Console(width=1000).measure(table).maximum)
+    console.print(table)

@@ -1,0 +1,133 @@
+"""The step-size conditions under which the theory holds, as functions to call on a run.
+
+The estimate learns only while the residual shrinks when the variables are updated. For Full-TO
+
+    e' = (1 − β − α‖w‖²) e                                                (post-update factor)
+
+so |1 − β − α‖w‖²| < 1 is what a step needs; for Diagonal-TO it is one such factor per coordinate,
+with α wᵢ². `residual_factors` reads it off an optimizer.
+
+Over a whole run the paper asks for more (the readings are ours, see docs/method.md):
+
+    Proposition 3.2   bounded iterates:  γ_t < 2/L, L the smoothness of F    `iterates_bounded`
+    Proposition 3.3   bounded variables: Σ α_t < 1/D², D ≥ ‖w_t‖            `variables_bounded`
+
+Both are sufficient, not necessary: a run may do well without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .optim.base import TrainableOptimizer
+from .optim.diagonal import DiagonalTO
+from .optim.rank_one import RankOneTO
+from .schedules import Schedule
+from .settings import rate_at
+
+
+class Condition(NamedTuple):
+    """Whether a condition is met.
+
+    `margin` is how much room is left, in the unit of `value` and `bound`: negative when it isn't
+    met.
+    """
+
+    met: bool
+    margin: float
+    value: float
+    bound: float
+
+
+def iterates_bounded(lr: Iterable[float], smoothness: float) -> Condition:
+    """Proposition 3.2: γ_t < 2/L, so that a step along the gradient never grows.
+
+    Args:
+        lr: γ_t of the run's steps.
+        smoothness: L, the largest eigenvalue of the Hessian that the run meets.
+
+    Raises:
+        ValueError: `smoothness` isn't positive, or there is no step.
+    """
+    if not smoothness > 0:
+        raise ValueError(f"smoothness={smoothness} is not allowed: give a number > 0.")
+    rates = list(lr)
+    if not rates:
+        raise ValueError("lr has no rates: give γ_t for at least one step.")
+    return _below(max(rates), 2 / smoothness)
+
+
+def variables_bounded(alpha: Iterable[float], radius: float) -> Condition:
+    """Proposition 3.3: Σ α_t < 1/D², so that A and b stay bounded.
+
+    Args:
+        alpha: α_t of the run's steps.
+        radius: D, a bound on ‖w_t‖.
+
+    Raises:
+        ValueError: `radius` isn't positive.
+    """
+    if not radius > 0:
+        raise ValueError(f"radius={radius} is not allowed: give a number > 0.")
+    return _below(sum(alpha), radius**-2)
+
+
+def schedule_values(rate: float | Schedule, steps: int) -> list[float]:
+    """The values of a rate at the steps 0, 1, …, steps − 1, for the functions above."""
+    return [float(rate_at(rate, float(t))) for t in range(steps)]
+
+
+@torch.no_grad()
+def residual_factors(optimizer: TrainableOptimizer) -> dict[Tensor, float]:
+    """The largest |factor| by which the next step at the present weights multiplies the residual.
+
+    Below 1 the residual shrinks and the variables stay bounded; 1 or more for long, and they grow
+    until the run diverges: lower alpha, or keep ‖w‖ small. Full-TO: |1 − β − α‖w‖²|. Diagonal-TO:
+    the worst over coordinates of |1 − β − α wᵢ²|. RankOne-TO: the larger of |1 − β − α s²| and
+    |1 − β − α s² − α‖w‖²‖a‖²|, s = cᵀw, to first order in α.
+
+    Args:
+        optimizer: one of the variants, before or after any step. Rates are those of its clock.
+
+    Returns:
+        One number for each parameter; the same for all parameters of a group whose scope is
+        "group". Time O(d).
+    """
+    factors: dict[Tensor, float] = {}
+    for group in optimizer.param_groups:
+        t = float(group["step"])
+        alpha, beta = (float(rate_at(group[name], t)) for name in ("alpha", "beta"))
+        params = group["params"]
+        joint = group.get("scope") == "group"
+        for piece in [params] if joint else [[p] for p in params]:
+            found = [alpha * x for x in _shrinkage(optimizer, piece)]
+            factors |= dict.fromkeys(piece, max(abs(1 - beta - x) for x in found))
+    return factors
+
+
+def _shrinkage(optimizer: TrainableOptimizer, params: list[Tensor]) -> list[float]:
+    """What α is multiplied with in 1 − β − α (…): the extreme values."""
+    w = _flat(params)
+    if isinstance(optimizer, DiagonalTO):
+        return [float(w.square().min()), float(w.square().max())]
+    if not isinstance(optimizer, RankOneTO):
+        return [float(w @ w)]
+    states = [optimizer.state.get(p, {}) for p in params]
+    if not all(states):
+        return [0.0]
+    s = float(_flat([state["c"] for state in states]) @ w)
+    a = _flat([state["a"] for state in states])
+    return [s**2, s**2 + float(w @ w) * float(a @ a)]
+
+
+def _flat(tensors: list[Tensor]) -> Tensor:
+    reals = [torch.view_as_real(x) if x.is_complex() else x for x in tensors]
+    return torch.cat([x.detach().double().reshape(-1) for x in reals])
+
+
+def _below(value: float, bound: float) -> Condition:
+    return Condition(value < bound, bound - value, value, bound)

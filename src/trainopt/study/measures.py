@@ -1,0 +1,85 @@
+"""What a run is measured by: one row per case, optimizer and seed, out of the table of runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+# Below this the gap is rounding.
+FLOOR = 1e-14
+
+Curve = NDArray[np.float64]
+
+
+def area(x: Curve, suboptimality: Curve, end: float) -> float:
+    """The mean of log₁₀(F − F*) over 0 ≤ x ≤ end, by the trapezoidal rule; inf after divergence.
+
+    Args:
+        x: ascending from 0, such as passes or seconds.
+        suboptimality: F − F* there; after its last x a curve stays where it is.
+        end: where the mean ends.
+    """
+    if not np.isfinite(suboptimality).all():
+        return float("inf")
+    log = np.log10(np.maximum(suboptimality, FLOOR))
+    inside = x < end
+    xs = np.append(x[inside], end)
+    ys = np.append(log[inside], np.interp(end, x, log))
+    return float(np.trapezoid(ys, xs) / end)
+
+
+def first_reached(x: Curve, suboptimality: Curve, target: float) -> float:
+    """The first x with F − F* ≤ target; inf when there is none."""
+    reached = np.flatnonzero(suboptimality <= target)
+    return float(x[reached[0]]) if reached.size else float("inf")
+
+
+def measured(
+    runs: pd.DataFrame, seconds_per_pass: pd.Series[float], best: dict[str, float], target: float
+) -> pd.DataFrame:
+    """Measure every run.
+
+    Args:
+        runs: columns case, optimizer, search, seed, passes, suboptimality.
+        seconds_per_pass: by (case, optimizer).
+        best: F* by case.
+        target: the part of F(0) − F* that counts as solved.
+
+    Returns:
+        One row per case, optimizer, search and seed with final (log₁₀ of F − F* at the end; inf
+        where it diverged), loss (F there), area (over passes), area_seconds (over seconds, up to
+        what the reference of the case, its median optimizer, takes), passes_to and seconds_to (the
+        target; inf where it isn't reached).
+    """
+    ends = runs.groupby(["case", "optimizer"], observed=True).passes.max()
+    total = (ends * seconds_per_pass.reindex(ends.index)).dropna()
+    horizon = total.groupby(level="case", observed=True).median()
+    rows = []
+    keys = ["case", "optimizer", "search", "seed"]
+    for key, run in runs.sort_values("passes").groupby(keys, observed=True):
+        case, optimizer = key[0], key[1]
+        passes, gap = run.passes.to_numpy(float), run.suboptimality.to_numpy(float)
+        seconds = passes * float(seconds_per_pass.get((case, optimizer), np.nan))
+        solved = target * gap[0]
+        rows.append(
+            dict(zip(keys, key, strict=True))
+            | {
+                "final": float(np.log10(max(gap[-1], FLOOR))),
+                "loss": best[case] + gap[-1],
+                "area": area(passes, gap, passes[-1]),
+                "area_seconds": area(seconds, gap, float(horizon[case])),
+                "passes_to": first_reached(passes, gap, solved),
+                "seconds_to": first_reached(seconds, gap, solved),
+            }
+        )
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def by_seed(table: pd.DataFrame) -> pd.DataFrame:
+    """The means over searches: one row per case, optimizer and seed."""
+    numbers = table.drop(columns="search")
+    keys = ["case", "optimizer", "seed"]
+    means: pd.DataFrame = numbers.groupby(keys, observed=True).mean().reset_index()
+    return means

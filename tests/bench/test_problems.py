@@ -16,8 +16,8 @@ def toy(model, classes=3, seed=0, as_sparse=False):
     generator = np.random.default_rng(seed)
     x = generator.normal(size=(60, 5)) * (generator.random((60, 5)) < 0.6)
     x[:, -1] = 1
-    y = x[:, 0] + generator.normal(size=60) if model == "ridge" else None
-    classes = {"ridge": None, "logistic": 2}.get(model, classes)
+    y = x[:, 0] + generator.normal(size=60) if model in ("ridge", "huber") else None
+    classes = {"ridge": None, "huber": None, "logistic": 2}.get(model, classes)
     if y is None:
         y = generator.integers(0, classes, 60)
     x = sparse.csr_array(x) if as_sparse else x
@@ -32,6 +32,9 @@ def by_hand(problem, w):
     scores = x @ w
     if problem.model.name == "ridge":
         loss = 0.5 * (scores[:, 0] - y) ** 2
+    elif problem.model.name == "huber":
+        residual = np.abs(scores[:, 0] - y)
+        loss = np.where(residual < 1, 0.5 * residual**2, residual - 0.5)
     elif problem.model.name == "logistic":
         loss = np.log1p(np.exp(-(2 * y - 1) * scores[:, 0]))
     elif problem.model.name == "softmax":
@@ -147,3 +150,15 @@ def test_a_model_that_does_not_fit_the_target(tmp_path):
     path.write_text("a,b,y\n" + "\n".join(f"{i},{i * i % 7},{i % 3}" for i in range(30)))
     with pytest.raises(InputError, match="use softmax"):
         build("logistic", path, "y")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_slope_is_the_derivative_of_the_loss(name):
+    problem = toy(name)
+    scores = torch.randn(60, problem.shape[1], dtype=torch.float64, requires_grad=True)
+    y = torch.from_numpy(problem.dataset.y_train)
+    (expected,) = torch.autograd.grad(problem.model.loss(scores, y), scores)
+    slope = problem.model.slope(scores.detach(), y) / 60
+    torch.testing.assert_close(slope, expected)
+    stacked = torch.stack([scores.detach(), 2 * scores.detach()])
+    torch.testing.assert_close(problem.model.slope(stacked, y)[0] / 60, expected)

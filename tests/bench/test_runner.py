@@ -42,6 +42,10 @@ STATE = {
     "momentum": (1, 0),
     "adagrad": (1, 4),
     "rmsprop": (1, 4),
+    "fixed-b": (2, 0),
+    "lagged": (2, 0),
+    "adam-constant": (2, 4),
+    "averaged": (1, 0),
     "schedulefree-sgd": (1, 0),
     "schedulefree-adamw": (2, 0),
 }

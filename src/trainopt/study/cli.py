@@ -17,9 +17,11 @@ from trainopt.bench.optimizers import OPTIMIZERS
 from trainopt.bench.terminal import sentences, show
 from trainopt.memory import human_bytes
 from trainopt.study.convex import run_convex
+from trainopt.study.convex_report import summary_cells, write_convex_report
 from trainopt.study.memory import memory_table
 from trainopt.study.protocol import read_protocol
 from trainopt.study.provenance import provenance
+from trainopt.study.tables import Results, headline
 from trainopt.study.theory import ERRORS
 from trainopt.study.theory_run import run_theory
 
@@ -44,8 +46,9 @@ def convex(
     """
     folder = out or Path("runs") / ("convex-quick" if quick else "convex")
     with sentences():
+        chosen = read_protocol(protocol, quick)
         try:
-            run_convex(read_protocol(protocol, quick), folder, storage, workers, show=True)
+            run_convex(chosen, folder, storage, workers, show=True)
         except KeyboardInterrupt:
             print(
                 f"Stopped. What is finished is kept in {storage or folder}; the same command goes "
@@ -53,6 +56,13 @@ def convex(
                 file=sys.stderr,
             )
             raise typer.Exit(130) from None
+        results = Results.load(folder, chosen)
+    columns, rows = summary_cells(write_convex_report(results, folder), results.references)
+    table = Table(*columns, box=None, padding=(0, 1))
+    for row in rows:
+        table.add_row(*row)
+    show(table)
+    print("\n" + "\n".join(headline(results)) + f"\nReport: {folder / 'report.html'}")
 
 
 @app.command()

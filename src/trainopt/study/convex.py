@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -53,7 +54,6 @@ def run_convex(
     """
     manifest = _manifest(protocol, out)
     out.mkdir(parents=True, exist_ok=True)
-    storage = shared_storage(storage_url, out)
     cases = _solved(protocol, manifest, out, show)
     units = [
         (case, optimizer, index)
@@ -61,9 +61,37 @@ def run_convex(
         for optimizer in METHODS
         for index in range(case.searches)
     ]
+    if not _exported(units, out):
+        _search(units, protocol, manifest, out, storage_url, workers, show)
+    _measure(cases, manifest, out, show)
+
+
+def _exported(units: list[Unit], out: Path) -> bool:
+    """Whether the tables hold all units already: committed results come without their storage."""
+    if not (out / "runs.parquet").exists() or not (out / "trials.parquet").exists():
+        return False
+    runs = pd.read_parquet(out / "runs.parquet", columns=["case", "optimizer", "search"])
+    there = set(runs.drop_duplicates().itertuples(index=False, name=None))
+    return all((case.name, optimizer, index) in there for case, optimizer, index in units)
+
+
+def _search(
+    units: list[Unit],
+    protocol: Protocol,
+    manifest: dict[str, Any],
+    out: Path,
+    storage_url: str | None,
+    workers: int,
+    show: bool,
+) -> None:
+    """Do the units that the storage lacks, and export them all."""
+    storage = shared_storage(storage_url, out)
     known = set(optuna.get_all_study_names(storage))
     missing = [unit for unit in units if not _is_done(unit, protocol, storage, known)]
     missing.sort(key=_cost, reverse=True)
+    if storage_url is not None:
+        # Machines that share a storage rarely meet at a unit; where they do, they share its trials.
+        random.shuffle(missing)
     with Progress(sum(map(_cost, missing)), show) as bar:
         jobs = (
             (unit, protocol, manifest["cases"][unit[0].name]["best"], storage_url, out)
@@ -73,7 +101,6 @@ def run_convex(
             bar.describe(f"{unit[0].name}: {unit[1]}")
             bar.counter(_cost(unit))(1)
     _export(units, protocol, storage, out)
-    _measure(cases, manifest, out, show)
 
 
 def _manifest(protocol: Protocol, out: Path) -> dict[str, Any]:

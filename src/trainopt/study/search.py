@@ -32,8 +32,8 @@ def study_name(unit: Unit, protocol: Protocol) -> str:
 def run_unit(unit: Unit, protocol: Protocol, data: Batched, best: float, storage: Any) -> None:
     """Search, run the best setting of each budget on fresh seeds, and keep all in the storage.
 
-    What the storage holds already isn't computed again. Trials come `at_once` at a time, which
-    depends on the finished ones only, so an interrupted search ends as an uninterrupted one would.
+    What the storage holds already isn't computed again. Trials come `at_once` at a time, and
+    depend on the finished ones only.
 
     Args:
         unit: what to do.

@@ -1,0 +1,97 @@
+"""The step-size conditions: their arithmetic, and that the factor is what a step does."""
+
+import pytest
+import torch
+
+from trainopt import (
+    DiagonalTO,
+    FullTO,
+    InverseTime,
+    RankOneTO,
+    iterates_bounded,
+    residual_factors,
+    variables_bounded,
+)
+from trainopt.conditions import schedule_values
+
+
+def test_iterates():
+    met = iterates_bounded([0.1, 0.15], smoothness=10.0)
+    assert met.met
+    assert met.margin == pytest.approx(0.05)
+    assert not iterates_bounded([0.2], smoothness=10.0).met  # not strictly below
+    with pytest.raises(ValueError, match="smoothness=0 is not allowed"):
+        iterates_bounded([0.1], 0)
+    with pytest.raises(ValueError, match="lr has no rates"):
+        iterates_bounded([], 1.0)
+
+
+def test_variables():
+    rates = schedule_values(InverseTime(0.1, 1.0), 3)
+    assert rates == pytest.approx([0.1, 0.05, 0.1 / 3])
+    condition = variables_bounded(rates, radius=2.0)
+    assert condition.met
+    assert condition.value == pytest.approx(0.55 / 3)
+    assert condition.bound == 0.25
+    assert not variables_bounded(rates, radius=3.0).met
+    with pytest.raises(ValueError, match="radius=-1 is not allowed"):
+        variables_bounded(rates, -1)
+
+
+def residual_after(optimizer, w, g, names):
+    """‖e‖ before and after the variables have learned from (w, g), the weights held."""
+    norms = []
+    for _ in range(2):
+        w.grad = g.clone()
+        optimizer.step()
+        norms.append(optimizer.residual_norm().item())
+        optimizer.zero_grad()
+    return norms
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.1, 1.0])
+def test_full_residuals_change_by_the_factor(alpha):
+    w = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
+    optimizer = FullTO([w], lr=0.0, alpha=alpha, beta=0.3)
+    (factor,) = residual_factors(optimizer).values()
+    assert factor == pytest.approx(abs(1 - 0.3 - alpha * 5.25))
+    before, after = residual_after(optimizer, w, torch.tensor([1.0, 2.0, 3.0]), "Ab")
+    assert after / before == pytest.approx(factor, rel=1e-5)
+
+
+def test_diagonal_residuals_change_by_the_worst_factor_at_most():
+    w = torch.tensor([0.1, -2.0, 0.5], requires_grad=True)
+    optimizer = DiagonalTO([w], lr=0.0, alpha=0.8, beta=0.3)
+    (factor,) = residual_factors(optimizer).values()
+    assert factor == pytest.approx(abs(1 - 0.3 - 0.8 * 4))
+    before, after = residual_after(optimizer, w, torch.tensor([0.0, 1.0, 0.0]), "ab")
+    assert after / before == pytest.approx(factor, rel=1e-5)
+
+
+def test_rank_one_residuals_change_by_the_factor_for_small_alpha():
+    torch.manual_seed(0)
+    w = torch.randn(6, requires_grad=True)
+    optimizer = RankOneTO([w], lr=0.0, alpha=1e-3, beta=0.0)
+    w.grad = torch.randn(6)
+    optimizer.step()
+    state = optimizer.state[w]
+    state["a"].copy_(torch.randn(6))
+    factor = residual_factors(optimizer)[w]
+    s = (state["c"] @ w).item()
+    growth = (w @ w).item() * (state["a"] @ state["a"]).item()
+    expected = max(abs(1 - 1e-3 * s**2), abs(1 - 1e-3 * (s**2 + growth)))
+    assert factor == pytest.approx(expected)
+    # A gradient along a: the eigenvector of the smaller factor.
+    g = (state["a"] * (s + 1.0) + state["b"]).detach()
+    before, after = residual_after(optimizer, w, g, "acb")
+    assert after / before == pytest.approx(1 - 1e-3 * (s**2 + growth), rel=1e-4)
+
+
+def test_a_group_is_one_vector_and_rates_follow_the_clock():
+    w = [torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)]
+    optimizer = FullTO(w, lr=0.1, alpha=InverseTime(0.1), beta=0.0, scope="group")
+    assert list(residual_factors(optimizer).values()) == pytest.approx(2 * [abs(1 - 0.1 * 5)])
+    for p in w:
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    assert list(residual_factors(optimizer).values()) == pytest.approx(2 * [abs(1 - 0.05 * 5)])

@@ -1,0 +1,320 @@
+"""The study as a whole, tiny: runs, stops, goes on, is shared, and is reported."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+
+from trainopt.bench.errors import InputError
+from trainopt.study.convex import run_convex
+from trainopt.study.convex_report import write_convex_report
+from trainopt.study.protocol import read_protocol
+from trainopt.study.search import best_of, finished, score
+from trainopt.study.steps import METHODS
+from trainopt.study.storage import shared_storage
+from trainopt.study.tables import Results, headline
+
+COMMITTED = Path(__file__).parents[2] / "studies" / "convex.toml"
+CASES = """
+[[case]]
+name = "iris-softmax"
+data = "iris"
+model = "softmax"
+l2 = 1e-2
+batch = 16
+passes = 6
+sensitivity = true
+
+[[case]]
+name = "diabetes-ridge"
+data = "diabetes"
+model = "ridge"
+l2 = 1e-2
+batch = 64
+passes = 6
+
+[[case]]
+name = "covtype-softmax"
+data = "covtype"
+model = "softmax"
+l2 = 1e-2
+batch = 64
+passes = 6
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """The committed protocol with tiny numbers and three cases, one of them without data."""
+    text = COMMITTED.read_text().split("[[case]]")[0] + CASES
+    for old, new in (
+        ("trials = 32 ", "trials = 4 "),
+        ("startup = 8 ", "startup = 2 "),
+        ("at_once = 8 ", "at_once = 3 "),
+        ("searches = 3 ", "searches = 2 "),
+        ("seeds = 12 ", "seeds = 8 "),
+        ("budgets = [8, 32]", "budgets = [2, 4]"),
+        ("trials = 128 ", "trials = 6 "),
+        ("resamples = 10000", "resamples = 100"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path_factory.mktemp("protocol") / "tiny.toml"
+    path.write_text(text)
+    return path
+
+
+def command(tiny, out, *more):
+    return [
+        *(sys.executable, "-m", "trainopt", "study", "convex", "--protocol", str(tiny)),
+        *("--out", str(out), "--workers", "1", *more),
+    ]
+
+
+@pytest.fixture(scope="session")
+def _offline():
+    """Covtype would be a large download where there is a network."""
+    os.environ["SCIKIT_LEARN_DATA"] = "/dev/null/nowhere"
+    yield
+    del os.environ["SCIKIT_LEARN_DATA"]
+
+
+@pytest.fixture(scope="session")
+def whole(tiny, tmp_path_factory, _offline):
+    """An uninterrupted run."""
+    out = tmp_path_factory.mktemp("whole")
+    subprocess.run(command(tiny, out), check=True, capture_output=True)
+    return out
+
+
+def tables(folder):
+    keys = {
+        "runs": ["case", "optimizer", "search", "budget", "seed", "passes"],
+        "trials": ["case", "optimizer", "search", "number"],
+    }
+    return {
+        name: pd.read_parquet(folder / f"{name}.parquet").sort_values(by).reset_index(drop=True)
+        for name, by in keys.items()
+    }
+
+
+def assert_whole(folder):
+    """Every unit is there once: the trials of its budget, the seeds of each budget."""
+    found = tables(folder)
+    trials = found["trials"].groupby(["case", "optimizer", "search"]).number
+    assert trials.nunique().eq(trials.size()).all()
+    sizes = trials.size().groupby(level="case").unique().to_dict()
+    assert {case: size.tolist() for case, size in sizes.items()} == {
+        "diabetes-ridge": [4],
+        "iris-softmax": [6],
+    }
+    assert len(trials) == 2 * 2 * len(METHODS)
+    ends = found["runs"][found["runs"].passes == 0]
+    counts = ends.groupby(["case", "optimizer", "search", "budget"], observed=True).seed.count()
+    assert counts.eq(8).all()
+    assert len(counts) == (2 + 3) * 2 * len(METHODS)
+
+
+def test_it_runs_and_skips_what_has_no_data(whole):
+    assert_whole(whole)
+    manifest = json.loads((whole / "run.json").read_text())
+    assert list(manifest["cases"]) == ["iris-softmax", "diabetes-ridge"]
+    assert "connect to the network" in manifest["skipped"]["covtype-softmax"]
+    assert manifest["command"].startswith("trainopt study convex")
+    timing = pd.read_parquet(whole / "timing.parquet")
+    assert (timing.groupby("case").optimizer.nunique() == len(METHODS)).all()
+    assert (timing.seconds_per_step > 0).all()
+
+
+def test_the_best_setting_of_each_budget_is_run(whole, tiny):
+    protocol = read_protocol(tiny)
+    storage = shared_storage(None, whole)
+    study = optuna.load_study(
+        study_name=f"{protocol.digest[:12]}/iris-softmax/adam/1", storage=storage
+    )
+    trials = finished(study)
+    assert trials[0].params == protocol.starts["adam"]
+    for budget in (2, 4, 6):
+        chosen = study.user_attrs["final"][str(budget)]["settings"]
+        assert chosen == best_of(trials, budget)
+        assert chosen == min(trials[:budget], key=lambda trial: trial.value).params
+
+
+def test_a_diverged_trial_is_the_worst():
+    assert score(1e-3) == pytest.approx(-3)
+    assert score(float("inf")) > score(1e20)
+
+
+def test_a_killed_study_goes_on(whole, tiny, tmp_path):
+    out = tmp_path / "out"
+    running = subprocess.Popen(command(tiny, out), stderr=subprocess.DEVNULL)
+    log = out / "trials.log"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and log.read_text().count('"final"') >= 5):
+        assert time.monotonic() < deadline
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    time.sleep(1.0)  # the worker ends with its parent
+    before = log.read_text().count('"final"')
+    time.sleep(1.0)
+    assert log.read_text().count('"final"') == before
+    subprocess.run(command(tiny, out), check=True, capture_output=True)
+    assert_whole(out)
+    # The units that were whole are the same ones; at most one was under way.
+    again, once = tables(out)["runs"], tables(whole)["runs"]
+    assert len(again) == len(once)
+    differs = (again.suboptimality != once.suboptimality) & ~again.suboptimality.isna()
+    assert again[differs].groupby(["case", "optimizer", "search"], observed=True).ngroups <= 1
+    size = log.stat().st_size
+    subprocess.run(command(tiny, out), check=True, capture_output=True)
+    assert log.stat().st_size == size  # nothing was left to do
+
+
+def test_another_protocol_is_refused(whole, tiny, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text(tiny.read_text().replace("level = 0.05", "level = 0.01"))
+    with pytest.raises(InputError, match="holds results of another protocol"):
+        run_convex(read_protocol(other), whole, None, 1, show=False)
+
+
+def test_the_report_holds_what_the_tables_say(whole, tiny):
+    protocol = read_protocol(tiny)
+    results = Results.load(whole, protocol)
+    summary = write_convex_report(results, whole)
+    page = (whole / "report.html").read_text()
+    comparison = pd.read_csv(whole / "comparison.csv")
+    for name in METHODS:
+        rows = comparison[(comparison.reference == "adam") & (comparison.optimizer == name)]
+        if name != "adam":
+            assert len(rows) == 2
+            assert summary.loc[name, "win:adam"] == (rows.verdict == "win").sum()
+    for sentence in headline(results):
+        assert sentence in page
+    for picture in ("forest-adam.png", "profiles.png", "ranks.png", "best-of-k.png", "curves.png"):
+        assert picture in page
+        assert (whole / picture).stat().st_size > 10_000
+    assert "Skipped, and not counted: covtype-softmax" in page
+    # One of the numbers, from the runs themselves.
+    runs = pd.read_parquet(whole / "runs.parquet")
+    last = runs[(runs.budget == 4) & (runs.passes == 6) & (runs.case == "diabetes-ridge")]
+    logs = np.log10(last.suboptimality).groupby([last.optimizer, last.seed], observed=True).mean()
+    expected = (logs["diagonal"] - logs["adam"]).mean()
+    row = comparison[
+        (comparison.reference == "adam")
+        & (comparison.optimizer == "diagonal")
+        & (comparison.case == "diabetes-ridge")
+    ].iloc[0]
+    assert row.difference == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_folder_without_a_study_is_refused(tiny, tmp_path):
+    with pytest.raises(InputError, match="doesn't hold a whole study"):
+        Results.load(tmp_path, read_protocol(tiny))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('data = "iris"', 'data = "irish"', "There is no data set irish: did you mean iris"),
+        ('model = "ridge"', 'model = "rigde"', "There is no model rigde: did you mean ridge"),
+        ("[tests]", "[test]", "lacks 'tests'"),
+        ("[tests]", "[tests", "isn't TOML"),
+    ],
+)
+def test_a_bad_protocol_gets_a_sentence(tiny, tmp_path, old, new, sentence):
+    path = tmp_path / "bad.toml"
+    path.write_text(tiny.read_text().replace(old, new))
+    with pytest.raises(InputError, match=sentence):
+        read_protocol(path)
+
+
+def test_the_committed_protocol_is_the_study_that_was_asked_for():
+    protocol = read_protocol(COMMITTED)
+    assert len(protocol.cases) >= 17
+    assert len({case.data for case in protocol.cases}) >= 10
+    assert len({case.l2 for case in protocol.cases}) >= 2
+    assert {case.scaling for case in protocol.cases} == {None, "raw"}
+    assert {"logistic", "softmax", "ridge", "svm", "huber"} == {c.model for c in protocol.cases}
+    assert protocol.main == 32
+    assert protocol.seeds >= 10
+    assert set(range(protocol.seeds)).isdisjoint(protocol.tuning_seeds)
+    quick = read_protocol(COMMITTED, quick=True)
+    assert 0 < len(quick.cases) < len(protocol.cases)
+    assert quick.digest != protocol.digest
+
+
+# Several machines -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """The URL of a PostgreSQL server that this starts, from Debian's package."""
+    pytest.importorskip("psycopg", reason="psycopg isn't installed")
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    initdb = shutil.which("initdb") or (str(found[-1]) if found else None)
+    if initdb is None:
+        pytest.skip("no PostgreSQL server: install Debian's package postgresql")
+    programs = Path(initdb).parent
+    folder = tmp_path_factory.mktemp("postgres")
+    user = None
+    if os.geteuid() == 0:  # which PostgreSQL refuses
+        user = "nobody"
+        for path in [folder, *folder.parents]:
+            if path.owner() == "root" and path.is_relative_to("/tmp") and path != Path("/tmp"):
+                path.chmod(0o755)
+        shutil.chown(folder, user)
+    data = folder / "data"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    subprocess.run(
+        [initdb, "-D", str(data), "-U", "study", "--auth=trust", "-E", "UTF8", "--locale=C"],
+        check=True,
+        capture_output=True,
+        user=user,
+    )
+    server = subprocess.Popen(
+        [programs / "postgres", "-D", data, "-p", str(port), "-k", folder, "-h", "127.0.0.1"],
+        stderr=subprocess.DEVNULL,
+        user=user,
+    )
+    ready = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+    for _ in range(100):
+        if subprocess.run(ready, check=False, capture_output=True).returncode == 0:
+            break
+        time.sleep(0.1)
+    yield f"postgresql+psycopg://study@127.0.0.1:{port}/postgres"
+    server.terminate()
+    server.wait()
+
+
+def test_two_machines_share_a_postgresql_server(tiny, whole, database, tmp_path):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    running = [
+        subprocess.Popen(command(tiny, folder, "--storage", database), stderr=subprocess.PIPE)
+        for folder in folders
+    ]
+    for process in running:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors.decode()[-2000:]
+    for folder in folders:
+        assert_whole(folder)
+        assert not (folder / "trials.log").exists()
+    one, two = (tables(folder) for folder in folders)
+    pd.testing.assert_frame_equal(one["runs"], two["runs"])
+    # Where the two machines didn't meet at a unit, it is the one of a single machine.
+    alone = tables(whole)["runs"]
+    same = one["runs"].suboptimality == alone.suboptimality
+    assert same.mean() > 0.5

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -258,16 +259,38 @@ def test_the_committed_protocol_is_the_study_that_was_asked_for():
 # Several machines -----------------------------------------------------------------------------
 
 
+def installed_programs():
+    """The folder of the server's programs, wherever the one in PATH points to."""
+    found = shutil.which("initdb") or max(
+        Path("/usr/lib").glob("postgresql/*/bin/initdb"), default=""
+    )
+    return Path(found).resolve().parent if found else None
+
+
+def unpacked_programs(folder):
+    """The same out of Debian's package, without installing it; None where that isn't possible."""
+    try:
+        shown = subprocess.run(
+            ["apt-cache", "show", "postgresql"], check=True, capture_output=True, text=True
+        ).stdout
+        name = re.search(r"postgresql-\d+", shown).group()
+        for command in (["apt-get", "download", name], ["sh", "-c", "dpkg -x ./*.deb unpacked"]):
+            subprocess.run(command, check=True, capture_output=True, cwd=folder)
+        (initdb,) = folder.glob("unpacked/usr/lib/postgresql/*/bin/initdb")
+        subprocess.run([initdb, "--version"], check=True, capture_output=True)
+    except (OSError, AttributeError, ValueError, subprocess.CalledProcessError):
+        return None
+    return initdb.parent
+
+
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
     """The URL of a PostgreSQL server that this starts, from Debian's package."""
     pytest.importorskip("psycopg", reason="psycopg isn't installed")
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = shutil.which("initdb") or (str(found[-1]) if found else None)
-    if initdb is None:
-        pytest.skip("no PostgreSQL server: install Debian's package postgresql")
-    programs = Path(initdb).parent
     folder = tmp_path_factory.mktemp("postgres")
+    programs = installed_programs() or unpacked_programs(folder)
+    if programs is None:
+        pytest.skip("no PostgreSQL server, and Debian's package can't be had")
     user = None
     if os.geteuid() == 0:  # which PostgreSQL refuses
         user = "nobody"
@@ -280,7 +303,17 @@ def database(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     subprocess.run(
-        [initdb, "-D", str(data), "-U", "study", "--auth=trust", "-E", "UTF8", "--locale=C"],
+        [
+            programs / "initdb",
+            "-D",
+            data,
+            "-U",
+            "study",
+            "--auth=trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ],
         check=True,
         capture_output=True,
         user=user,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainopt.bench.errors import InputError, did_you_mean
-from trainopt.bench.variants import AveragedSGD, LaggedDiagonalTO
+from trainopt.bench.variants import AveragedSGD, FirstStep, LaggedDiagonalTO
 from trainopt.optim import DiagonalTO, FullTO, RankOneTO
 from trainopt.schedules import Constant, Exponential, InverseTime, Schedule
 
@@ -152,11 +152,11 @@ def _registry() -> dict[str, Entry]:
         Entry("rankone", "RankOne-TO", RankOneTO, _learned, {**to, "alpha": 0.01}, learning(1.0)),
         # With α = 0 nothing is learned in A, and all three variants are this one.
         Entry("alpha0", "TO, α = 0", partial(DiagonalTO, alpha=0.0), _learned, to, AVERAGE),
-        # Diagonal-TO with a part removed: b stays 0; the estimate from before the update.
+        # Diagonal-TO with a part removed: b stays the first gradient; the estimate from before the update.
         Entry(
             "fixed-b",
-            "Diagonal-TO, b = 0",
-            partial(DiagonalTO, beta=0.0),
+            "Diagonal-TO, b fixed",
+            partial(DiagonalTO, beta=FirstStep()),
             _learned,
             {"lr": 0.1, "lr_schedule": "constant", "alpha": 0.01},
             {"alpha": learning(10.0)["alpha"]},

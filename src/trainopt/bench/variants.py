@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from trainopt.optim import DiagonalTO
 from trainopt.rules import Learned, diagonal
+from trainopt.schedules import Schedule
 
 
 class AveragedSGD(torch.optim.SGD):
@@ -59,6 +61,18 @@ class AveragedSGD(torch.optim.SGD):
                 iterate = p.clone()
                 p.copy_(self.state[p]["average"])
                 self.state[p]["average"].copy_(iterate)
+
+
+@dataclass(frozen=True)
+class FirstStep(Schedule):
+    """1 at the first step and 0 afterwards: as β, b is the first gradient for ever.
+
+    (With b = 0 for ever, w₀ = 0 and A₀ = 0 would be a fixed point.)
+    """
+
+    def __call__(self, t: float | Tensor) -> float | Tensor:
+        """Return 1 where t = 0, else 0."""
+        return 1.0 * (t == 0)
 
 
 def lagged_diagonal(w: Any, g: Any, a: Any, b: Any, *, alpha: Any, beta: Any) -> Learned:

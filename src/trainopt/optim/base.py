@@ -79,6 +79,22 @@ class TrainableOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._advance(descends=True)
+        return loss
+
+    def learn(self) -> None:
+        """Train A and b on the present gradients, and leave the weights where they are.
+
+        `estimate` then holds Ĝ, for another optimizer to step along. The settings `lr` and
+        `weight_decay` have no part in it.
+
+        Raises:
+            TypeError: a gradient is sparse; nothing has been changed.
+        """
+        _health_check(self)
+        self._advance(descends=False)
+
+    def _advance(self, descends: bool) -> None:
         gathered = []
         for group in self.param_groups:
             params: list[Tensor] = []
@@ -87,8 +103,7 @@ class TrainableOptimizer(Optimizer):
             self._init_group(group, params, grads, *state)
             gathered.append((group, params, grads, state))
         with torch.set_grad_enabled(self.defaults["differentiable"]):
-            self._last = [self._step_group(*piece) for piece in gathered if piece[1]]
-        return loss
+            self._last = [self._step_group(*piece, descends) for piece in gathered if piece[1]]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Reset the gradients, and forget the estimate and residual that came from them."""
@@ -235,6 +250,7 @@ class TrainableOptimizer(Optimizer):
         params: list[Tensor],
         grads: list[Tensor],
         state: list[list[Tensor]],
+        descends: bool,
     ) -> tuple[list[Tensor], Vectors, Vectors]:
         differentiable = group["differentiable"]
         foreach = group["foreach"]
@@ -264,13 +280,14 @@ class TrainableOptimizer(Optimizer):
             g = g * -1
 
         pieces = [vectors(tensors) for tensors in state]
-        if group.get("fused"):
+        if group.get("fused") and descends:
             learned = fused_step(
                 type(self).rule, w, g, pieces, (lr, alpha, beta), group["weight_decay"]
             )
         else:
             learned = self._learn(group, params, w, g, *pieces, alpha=alpha, beta=beta)
-            w = descend(w, learned.estimate, lr=lr, weight_decay=group["weight_decay"])
+            if descends:
+                w = descend(w, learned.estimate, lr=lr, weight_decay=group["weight_decay"])
 
         for target, new in zip(targets, w.tensors, strict=True):
             if target is not new:
@@ -279,7 +296,7 @@ class TrainableOptimizer(Optimizer):
             for name, new_variable in zip(self.variables, learned.variables, strict=True):
                 for p, new in zip(params, new_variable.tensors, strict=True):
                     self.state[p][name] = new
-        step.add_((step > 0) | (lr != 0))
+        step.add_(1 if not descends else (step > 0) | (lr != 0))
         return params, learned.estimate, learned.residual
 
     def _state_dtype(self, param: Tensor, group: dict[str, Any]) -> torch.dtype:

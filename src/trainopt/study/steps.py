@@ -14,8 +14,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from trainopt.bench.variants import lagged_diagonal
-from trainopt.rules import Rule, diagonal, full, rank_one
+from trainopt.bench.variants import FirstStep, lagged_diagonal
+from trainopt.rules import Rule, diagonal, rank_one
+from trainopt.schedules import Constant, Schedule
 
 State: TypeAlias = dict[str, Tensor]
 Gradient: TypeAlias = Callable[[Tensor], Tensor]
@@ -57,17 +58,17 @@ def _zeros(*names: str) -> Callable[[Tensor, int], State]:
 
 
 def _learning(
-    rule: Rule, *names: str, alpha: float | None = None, beta: float | None = None
+    rule: Rule, *names: str, alpha: Schedule | None = None, beta: Schedule | None = None
 ) -> Step:
-    """The step of a rule; `alpha`, `beta` where they are no settings but fixed."""
+    """The step of a rule; `alpha`, `beta` where they are no settings but known beforehand."""
 
     def step(w: Tensor, gradient: Gradient, s: State, h: Rates) -> tuple[Tensor, Tensor]:
         learned = rule(
             w,
             gradient(w),
             *(s[name] for name in names),
-            alpha=h["alpha"] if alpha is None else alpha,
-            beta=h["beta"] if beta is None else beta,
+            alpha=h["alpha"] if alpha is None else alpha(float(h["t"]) - 1),
+            beta=h["beta"] if beta is None else beta(float(h["t"]) - 1),
         )
         s.update(zip(names, learned.variables, strict=True))
         return w - h["lr"] * learned.estimate, learned.estimate
@@ -107,21 +108,19 @@ def _full_start(w: Tensor, steps: int) -> State:
     return {"b": torch.zeros_like(w), "A": w.new_zeros(runs, d, d)}
 
 
-_full_dense = _learning(_each(full), "A", "b")
-
-
 def _full_step(w: Tensor, gradient: Gradient, s: State, h: Rates) -> tuple[Tensor, Tensor]:
     """Full-TO; with A = Σ (α e) wᵀ over the steps so far, A w costs 2 t d instead of d²."""
-    if "A" in s:
-        return _full_dense(w, gradient, s, h)
     t = int(h["t"])
     g, alpha, beta = gradient(w), h["alpha"], h["beta"]
     e = g - s["b"]
-    if t > 1:
+    if "A" in s:
+        e -= torch.bmm(s["A"], w[:, :, None])[:, :, 0]
+        s["A"].baddbmm_((alpha * e)[:, :, None], w[:, None, :])
+    else:
         past = torch.bmm(s["weights"][:, : t - 1], w[:, :, None])
         e -= torch.bmm(past.transpose(1, 2), s["residuals"][:, : t - 1])[:, 0]
-    s["residuals"][:, t - 1] = alpha * e
-    s["weights"][:, t - 1] = w
+        s["residuals"][:, t - 1] = alpha * e
+        s["weights"][:, t - 1] = w
     s["b"] += beta * e
     estimate = g - (1 - beta - alpha * w.square().sum(1, keepdim=True)) * e
     return w - h["lr"] * estimate, estimate
@@ -227,8 +226,8 @@ METHODS: dict[str, Method] = {
     "full": Method(_full_start, _full_step),
     "diagonal": Method(_zeros("a", "b"), _learning(diagonal, "a", "b")),
     "rankone": Method(_rank_one_start, _learning(_each(rank_one), "a", "c", "b")),
-    "alpha0": Method(_zeros("a", "b"), _learning(diagonal, "a", "b", alpha=0.0)),
-    "fixed-b": Method(_zeros("a", "b"), _learning(diagonal, "a", "b", beta=0.0)),
+    "alpha0": Method(_zeros("a", "b"), _learning(diagonal, "a", "b", alpha=Constant(0.0))),
+    "fixed-b": Method(_zeros("a", "b"), _learning(diagonal, "a", "b", beta=FirstStep())),
     "lagged": Method(_zeros("a", "b"), _learning(lagged_diagonal, "a", "b")),
     "adam": Method(_zeros("mean", "square"), _adam),
     "adam-constant": Method(_zeros("mean", "square"), _adam),

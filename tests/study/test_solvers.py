@@ -25,9 +25,9 @@ def closure(problem, w, rows=None):
 def test_svrg_converges_to_the_optimum_of_ridge():
     problem = build("diabetes-ridge", l2=0.1)
     w = problem.initial().double().requires_grad_()
-    svrg = SVRG(torch.optim.SGD([w], lr=0.05))
+    svrg = SVRG(torch.optim.SGD([w], lr=0.1))
     generator = torch.Generator().manual_seed(0)
-    for _ in range(40):
+    for _ in range(200):
         svrg.anchor(closure(problem, w))
         for rows in problem.batches(generator):
             svrg.step(closure(problem, w, rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +20,12 @@ from trainopt.bench.runner import train
 SEEDS = (10_000, 10_001)
 
 
-def open_storage(url: str) -> Any:
+def open_storage(url: str, patience: int = 10) -> Any:
     """Open an Optuna storage, such as sqlite:///file.db or postgresql://user@host/database.
+
+    Args:
+        url: of the storage.
+        patience: seconds to wait while another process makes the tables of an empty database.
 
     Raises:
         InputError: the URL can't be used, or nothing answers there.
@@ -30,6 +35,9 @@ def open_storage(url: str) -> Any:
         return optuna.storages.get_storage(url)
     except Exception as error:  # each database driver raises its own kinds
         reason = " ".join(str(error).split())
+        if patience and "already exists" in reason:
+            time.sleep(1.0)
+            return open_storage(url, patience - 1)
         raise InputError(f"The storage {url} can't be opened ({reason}): check the URL.") from error
 
 

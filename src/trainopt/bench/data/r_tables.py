@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import warnings
 import zlib
 from typing import Any
 
@@ -46,5 +47,8 @@ def _decompressed(block: bytes) -> bytes:
 
 
 def _converted(content: bytes) -> Any:
-    # Files older than R 3.5 don't say their encoding; all names in ours are ASCII.
-    return rdata.conversion.convert(rdata.parser.parse_data(content), default_encoding="ASCII")
+    with warnings.catch_warnings():
+        # A block of a database has no header, and tibbles have a class that rdata doesn't know.
+        warnings.filterwarnings("ignore", "Unknown file type|Missing constructor", UserWarning)
+        # Files older than R 3.5 don't say their encoding; all names in ours are ASCII.
+        return rdata.conversion.convert(rdata.parser.parse_data(content), default_encoding="ASCII")

@@ -5,6 +5,7 @@
 """
 
 from .conditions import Condition, iterates_bounded, residual_factors, variables_bounded
+from .estimated import Estimated
 from .optim import DiagonalTO, FullTO, RankOneTO
 from .schedules import Constant, Exponential, InverseTime, Schedule
 
@@ -14,6 +15,7 @@ __all__ = [
     "Condition",
     "Constant",
     "DiagonalTO",
+    "Estimated",
     "Exponential",
     "FullTO",
     "InverseTime",

@@ -1,0 +1,319 @@
+"""Any optimizer, stepping along the learned estimate of the full gradient.
+
+A Trainable Optimizer does two things: it learns Ĝ = A w + b, and it steps w − γ Ĝ as SGD would. The
+second is a choice. `Estimated` keeps the first and leaves the step to another optimizer, which
+sees Ĝ where it would have seen the mini-batch gradient g.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer
+
+from .optim.base import TrainableOptimizer
+
+# The estimator's part of a state dict: a prefix in a parameter's state, a key in the first group.
+_PREFIX = "estimator."
+_GROUPS = "estimator"
+
+
+class Estimated(Optimizer):
+    """Hand the estimate Ĝ of a Trainable Optimizer to another optimizer, in place of g.
+
+        optimizer = Estimated(AdamW(model.parameters(), lr=1e-3), DiagonalTO(model.parameters(), 0))
+
+    A step learns A and b from the gradients, puts Ĝ in their place (in the dtype of the gradient),
+    lets `optimizer` step, and puts the gradients back. With α = 0, β = 1 the estimate is g and this
+    is `optimizer` to the last bit; with α = 0, β = 1 − μ it is `optimizer` on the exponential
+    average of the gradients, μ m + (1 − μ) g from m = 0.
+
+    `param_groups`, `state` and `defaults` are those of `optimizer`, so that learning-rate
+    schedulers, gradient scalers and trainers see the optimizer they know. Set `maximize` and
+    `weight_decay` there; the estimator's `lr` and `weight_decay` are not used.
+
+    Memory: both states; for the time of a step Ĝ twice, and Ĝ once until `zero_grad()`. Time: both.
+
+    Args:
+        optimizer: any torch optimizer whose step needs no closure, on the same parameters.
+        estimator: `DiagonalTO`, `RankOneTO` or `FullTO`. It may group the parameters in its own
+            way.
+
+    Raises:
+        TypeError: one of the two isn't what it should be, or `optimizer` needs a closure.
+        ValueError: they don't hold the same parameters, or the estimator maximizes.
+    """
+
+    def __init__(self, optimizer: Optimizer, estimator: TrainableOptimizer) -> None:
+        _check(optimizer, estimator)
+        # What unpickling does. Optimizer.__init__ would make groups of its own.
+        self.__setstate__({"optimizer": optimizer, "estimator": estimator})
+
+    optimizer: Optimizer
+    estimator: TrainableOptimizer
+
+    # The step --------------------------------------------------------------------------------
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Learn from the gradients, and step along the estimate.
+
+        Hooks registered on this optimizer see the gradients g; those registered on the inner one
+        see Ĝ.
+
+        Args:
+            closure: evaluates the model and returns the loss; called once, before anything else.
+
+        Returns:
+            What `closure` returned, or None.
+
+        Raises:
+            TypeError: a gradient is sparse; nothing has been changed.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self.estimator.learn()
+        self._hold_fresh_clocks()
+        with self._estimate_as_gradient():
+            self.optimizer.step()
+        return loss
+
+    @contextmanager
+    def _estimate_as_gradient(self) -> Iterator[None]:
+        active = [
+            (p, p.grad)
+            for group in self.param_groups
+            for p in group["params"]
+            if p.grad is not None
+        ]
+        try:
+            for p, grad in active:
+                # A copy: some optimizers (schedule-free SGD with decay) write into the gradient.
+                p.grad = self.estimate(p).to(grad.dtype, copy=True)
+            yield
+        finally:
+            for p, grad in active:
+                p.grad = grad
+
+    def _hold_fresh_clocks(self) -> None:
+        """Leave a fresh clock at 0 while every lr is 0, as a Trainable Optimizer on its own does.
+
+        `torch.distributed.checkpoint` takes such a step, with gradients 0, to allocate state.
+        """
+        moves: Any = sum(abs(group.get("lr", 1.0)) for group in self.param_groups) != 0
+        for group in self.estimator.param_groups:
+            step = group["step"]
+            if group["capturable"]:
+                step.mul_(~((step == 1) & (torch.as_tensor(moves, device=step.device) == 0)))
+            elif step == 1 and not moves:
+                step.zero_()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Reset the gradients, and forget the estimate and residual that came from them."""
+        self.optimizer.zero_grad(set_to_none)
+        self.estimator.zero_grad(set_to_none)
+
+    def train(self) -> None:
+        """Go to the training weights, with a schedule-free inner optimizer; else do nothing."""
+        self._if_the_inner_has("train")
+
+    def eval(self) -> None:
+        """Go to the averaged weights, with a schedule-free inner optimizer; else do nothing."""
+        self._if_the_inner_has("eval")
+
+    def _if_the_inner_has(self, name: str) -> None:
+        method = getattr(self.optimizer, name, None)
+        if callable(method):
+            method()
+
+    # What the estimator knows ----------------------------------------------------------------
+
+    def estimate(self, param: Tensor) -> Tensor:
+        """Return Ĝ of the last step for `param`; see `TrainableOptimizer.estimate`."""
+        return self.estimator.estimate(param)
+
+    def residual_norm(self) -> Tensor:
+        """Return ‖g − A w − b‖ of the last step; see `TrainableOptimizer.residual_norm`."""
+        return self.estimator.residual_norm()
+
+    def memory(self) -> list[int]:
+        """Return the bytes of state of both, one number per param group of this optimizer."""
+        return [
+            sum(
+                value.nbytes
+                for p in group["params"]
+                for state in (self.optimizer.state, self.estimator.state)
+                for value in state.get(p, {}).values()
+                if isinstance(value, Tensor)
+            )
+            for group in self.param_groups
+        ]
+
+    # What torch calls ------------------------------------------------------------------------
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The inner optimizer's."""
+        return self.optimizer.param_groups
+
+    @param_groups.setter
+    def param_groups(self, groups: list[dict[str, Any]]) -> None:
+        self.optimizer.param_groups = groups
+
+    @property
+    def state(self) -> Any:
+        """The inner optimizer's; the estimator's is `estimator.state`."""
+        return self.optimizer.state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self.optimizer.state = state
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The inner optimizer's."""
+        return self.optimizer.defaults
+
+    @defaults.setter
+    def defaults(self, defaults: dict[str, Any]) -> None:
+        self.optimizer.defaults = defaults
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group to both: its settings are the inner optimizer's, the estimator has its own.
+
+        Raises:
+            ValueError, TypeError: one of them refuses it; neither has it.
+        """
+        params = param_group["params"]
+        params = [params] if isinstance(params, Tensor) else list(params)
+        self.estimator.add_param_group({"params": params})
+        try:
+            self.optimizer.add_param_group({**param_group, "params": params})
+        except Exception:
+            self.estimator.param_groups.pop()
+            raise
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of both, in the form of the inner optimizer's state dict.
+
+        The estimator's variables stand beside a parameter's other state, as "estimator.a" and the
+        like; its groups are the entry "estimator" of the first group. So whatever maps a state dict
+        by its parameters (`torch.distributed.checkpoint`) carries both.
+        """
+        for before in self._optimizer_state_dict_pre_hooks.values():
+            before(self)
+        inner = self.optimizer.state_dict()
+        state = {key: dict(entry) for key, entry in inner["state"].items()}
+        for key, p in zip(_params(inner["param_groups"]), _params(self.param_groups), strict=True):
+            for name, value in self.estimator.state.get(p, {}).items():
+                state.setdefault(key, {})[_PREFIX + name] = value
+        groups = [
+            {**group, "params": len(group["params"])} for group in self.estimator.param_groups
+        ]
+        first, *others = inner["param_groups"]
+        saved = {**inner, "state": state, "param_groups": [{**first, _GROUPS: groups}, *others]}
+        for after in self._optimizer_state_dict_post_hooks.values():
+            saved = after(self, saved) or saved
+        return saved
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what `state_dict` returned; a resumed run continues bit for bit.
+
+        Raises:
+            ValueError: it holds no estimator, another variant of it, or other groups; nothing has
+                been changed.
+        """
+        state_dict = state_dict.copy()
+        for before in self._optimizer_load_state_dict_pre_hooks.values():
+            state_dict = before(self, state_dict) or state_dict
+        first, *others = state_dict["param_groups"]
+        if _GROUPS not in first:
+            raise ValueError(
+                "the state dict holds no estimator: load it into the inner optimizer, or load one "
+                "that Estimated saved."
+            )
+        inner_groups = [{k: v for k, v in first.items() if k != _GROUPS}, *others]
+        for saved, own in (
+            ([len(group["params"]) for group in inner_groups], self.param_groups),
+            ([group["params"] for group in first[_GROUPS]], self.estimator.param_groups),
+        ):
+            sizes = [len(group["params"]) for group in own]
+            if saved != sizes:
+                raise ValueError(
+                    f"the state dict has groups of {saved} parameters, the optimizer has {sizes}: "
+                    "make both with the same groups."
+                )
+        key_of = dict(zip(_params(self.param_groups), _params(inner_groups), strict=True))
+        inner: dict[Any, Any] = {}
+        learned: dict[Any, Any] = {}
+        for key, entry in state_dict["state"].items():
+            parts = _split(entry)
+            for part, state in zip(parts, (inner, learned), strict=True):
+                if part:
+                    state[key] = part
+        learned_groups = [
+            {**saved, "params": [key_of[p] for p in own["params"]]}
+            for saved, own in zip(first[_GROUPS], self.estimator.param_groups, strict=True)
+        ]
+        self.estimator.load_state_dict({"state": learned, "param_groups": learned_groups})
+        self.optimizer.load_state_dict({**state_dict, "state": inner, "param_groups": inner_groups})
+        for after in self._optimizer_load_state_dict_post_hooks.values():
+            after(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer, "estimator": self.estimator}
+
+    def __repr__(self) -> str:
+        return f"Estimated({self.optimizer!r}, {self.estimator!r})"
+
+
+def _check(optimizer: Optimizer, estimator: TrainableOptimizer) -> None:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"optimizer is a {type(optimizer).__name__}: give a torch optimizer, such as "
+            "torch.optim.AdamW(model.parameters())."
+        )
+    if not isinstance(estimator, TrainableOptimizer):
+        raise TypeError(
+            f"estimator is a {type(estimator).__name__}: give a DiagonalTO, RankOneTO or FullTO."
+        )
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise TypeError(
+            f"{type(optimizer).__name__} evaluates the model within its step, at weights that have "
+            "no estimate: give an optimizer whose step needs no closure."
+        )
+    inner, learned = (set(_params(o.param_groups)) for o in (optimizer, estimator))
+    if inner != learned:
+        raise ValueError(
+            f"optimizer and estimator must hold the same parameters: {len(inner - learned)} are "
+            f"only in optimizer, {len(learned - inner)} only in estimator."
+        )
+    if any(group["maximize"] for group in estimator.param_groups):
+        raise ValueError(
+            "the estimator has maximize=True, which would negate the gradient that optimizer "
+            "sees: give maximize=True to optimizer."
+        )
+
+
+def _params(groups: list[dict[str, Any]]) -> Iterator[Any]:
+    return (p for group in groups for p in group["params"])
+
+
+def _split(entry: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The inner optimizer's and the estimator's part of a parameter's saved state."""
+    inner = {k: v for k, v in entry.items() if not str(k).startswith(_PREFIX)}
+    learned = {k.removeprefix(_PREFIX): v for k, v in entry.items() if k not in inner}
+    return inner, learned

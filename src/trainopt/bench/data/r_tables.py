@@ -1,4 +1,4 @@
-"""Tables out of R packages: .rda files, and the lazy-load database of an installed package."""
+"""Tables and texts out of R packages: .rda files, and the database of an installed package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ def rda_table(content: bytes, name: str) -> pd.DataFrame:
 
 
 def lazy_table(index: bytes, database: bytes, name: str) -> pd.DataFrame:
-    """The data frame `name` of a lazy-load database.
+    """The data frame `name` of a lazy-load database; see `lazy_object`."""
+    table: pd.DataFrame = lazy_object(index, database, name)
+    return table
+
+
+def lazy_object(index: bytes, database: bytes, name: str) -> Any:
+    """The object `name` of a lazy-load database: a data frame, or an array for an R vector.
 
     The index maps names to the place of a block in the database: offset and length. A block is its
     uncompressed size in 4 bytes, and R's serialisation, compressed.
@@ -30,9 +36,7 @@ def lazy_table(index: bytes, database: bytes, name: str) -> pd.DataFrame:
         name: a name in the index.
     """
     offset, length = _converted(index)["variables"][name]
-    block = database[int(offset) + 4 : int(offset + length)]
-    table: pd.DataFrame = _converted(_decompressed(block))
-    return table
+    return _converted(_decompressed(database[int(offset) + 4 : int(offset + length)]))
 
 
 def _decompressed(block: bytes) -> bytes:

@@ -35,9 +35,9 @@ def check_group(group: dict[str, Any]) -> None:
     dtype = group["state_dtype"]
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise TypeError(f"state_dtype={dtype!r} can't hold a, b: give a real floating dtype.")
-    if group["foreach"] and group.get("fused"):
+    if group["foreach"] and group["fused"]:
         raise ValueError("foreach=True and fused=True exclude each other: give one of them.")
-    if group["differentiable"] and group.get("fused"):
+    if group["differentiable"] and group["fused"]:
         raise ValueError("fused=True can't be differentiated: give differentiable=False.")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, overload
+from types import ModuleType
+from typing import Any, ClassVar, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -13,10 +14,25 @@ from torch.optim.optimizer import (
     _default_to_fused_or_foreach,  # torch's own choice, so that ours follows it
 )
 
+from ..kernels import Batch, Rates
 from ..rules import Learned, Rule, descend
 from ..settings import RATES, check_group, rate_at
 from ..vectors import Vectors
-from .fused import fused_step
+from .fused import parts, wanted
+
+
+class Taken(NamedTuple):
+    """What is left of a step on some tensors.
+
+    Attributes:
+        params: the parameters.
+        estimate: Ĝ of each, real; None where it isn't kept.
+        residual: tensors whose joint norm is ‖e‖.
+    """
+
+    params: list[Tensor]
+    estimate: list[Tensor] | None
+    residual: list[Tensor]
 
 
 class TrainableOptimizer(Optimizer):
@@ -32,7 +48,7 @@ class TrainableOptimizer(Optimizer):
     variables: ClassVar[tuple[str, ...]]
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
-        self._last: list[tuple[list[Tensor], Vectors, Vectors]] = []
+        self._last: list[Taken] = []
         super().__init__(params, defaults)
 
     # What a variant says --------------------------------------------------------------------
@@ -53,6 +69,22 @@ class TrainableOptimizer(Optimizer):
     ) -> Learned:
         """Call the rule; a variant whose vectors have another shape reshapes here."""
         return type(self).rule(w, g, *state, alpha=alpha, beta=beta)
+
+    def _call(
+        self,
+        kernels: ModuleType,
+        group: dict[str, Any],
+        params: list[Tensor],
+        batch: Batch,
+        rates: Rates,
+    ) -> Tensor:
+        """Call the kernel of this variant's rule; return ‖e‖², 0-dim."""
+        raise NotImplementedError
+
+    @property
+    def _held(self) -> Any:
+        """The state, without bringing it up to date for a reader."""
+        return self.state
 
     # What a user calls ----------------------------------------------------------------------
 
@@ -103,7 +135,12 @@ class TrainableOptimizer(Optimizer):
             self._init_group(group, params, grads, *state)
             gathered.append((group, params, grads, state))
         with torch.set_grad_enabled(self.defaults["differentiable"]):
-            self._last = [self._step_group(*piece, descends) for piece in gathered if piece[1]]
+            self._last = [
+                taken
+                for piece in gathered
+                if piece[1]
+                for taken in self._step_group(*piece, descends)
+            ]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Reset the gradients, and forget the estimate and residual that came from them."""
@@ -113,16 +150,22 @@ class TrainableOptimizer(Optimizer):
     def estimate(self, param: Tensor) -> Tensor:
         """Return Ĝ of the last step for `param`: shape of `param`, dtype of its state.
 
-        The estimate lives as long as the gradients do, from `step()` to `zero_grad()`, so it costs
-        no memory during the forward and backward passes. With `maximize=True` it estimates the
-        gradient of the negated objective.
+        It is kept by a `step()` with keep_estimate=True, and always by `learn()`, until
+        `zero_grad()`. With `maximize=True` it estimates the gradient of the negated objective.
 
         Raises:
-            KeyError: `param` took no part in a step since the last `zero_grad()`.
+            KeyError: `param` took no part in a step since the last `zero_grad()`, or the estimate
+                wasn't kept.
         """
         for params, estimate, _ in self._last:
-            for p, value in zip(params, estimate.tensors, strict=True):
+            for place, p in enumerate(params):
                 if p is param:
+                    if estimate is None:
+                        raise KeyError(
+                            "the estimate of this step wasn't kept: give keep_estimate=True, to "
+                            "the optimizer or in its param group."
+                        )
+                    value = estimate[place]
                     return torch.view_as_complex(value) if p.is_complex() else value
         raise KeyError(
             f"no estimate for the parameter of shape {tuple(param.shape)}: "
@@ -137,7 +180,7 @@ class TrainableOptimizer(Optimizer):
         Raises:
             RuntimeError: no step was taken since the last `zero_grad()`.
         """
-        pieces = [piece for _, _, residual in self._last for piece in residual.tensors]
+        pieces = [piece for taken in self._last for piece in taken.residual]
         if not pieces:
             raise RuntimeError("no residual yet: ask between step() and zero_grad().")
         norms = [torch.linalg.vector_norm(piece).to(pieces[0].device) for piece in pieces]
@@ -151,9 +194,9 @@ class TrainableOptimizer(Optimizer):
         """
         return [
             sum(
-                self.state[p][name].nbytes
+                self._held[p][name].nbytes
                 for p in group["params"]
-                for name in self.state.get(p, ())
+                for name in self._held.get(p, ())
             )
             for group in self.param_groups
         ]
@@ -218,6 +261,9 @@ class TrainableOptimizer(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._last = []
+        for group in self.param_groups:  # of checkpoints from before these settings
+            group.setdefault("fused", None)
+            group.setdefault("keep_estimate", False)
 
     # Gather and scatter ---------------------------------------------------------------------
 
@@ -236,13 +282,14 @@ class TrainableOptimizer(Optimizer):
                     f"({p.grad.layout}): {type(self).__name__} needs dense gradients."
                 )
         for p in active:
-            if not self.state[p]:
+            held = self._held[p]
+            if not held:
                 values = self._new_variables(_real(p.detach()), group)
-                self.state[p].update(zip(self.variables, values, strict=True))
+                held.update(zip(self.variables, values, strict=True))
             params.append(p)
             grads.append(p.grad)
             for name, pieces in zip(self.variables, state, strict=True):
-                pieces.append(self.state[p][name])
+                pieces.append(held[name])
 
     def _step_group(
         self,
@@ -251,7 +298,44 @@ class TrainableOptimizer(Optimizer):
         grads: list[Tensor],
         state: list[list[Tensor]],
         descends: bool,
-    ) -> tuple[list[Tensor], Vectors, Vectors]:
+    ) -> list[Taken]:
+        step = group["step"]
+        # A float when the clock is a host tensor, which synchronises nothing; inside a graph a
+        # tensor, so that the rates change without a recompilation. (The clock itself is no float64:
+        # torch.compile takes such a 0-dim tensor for a Python number and loses what is written.)
+        t = step.double() if group["capturable"] or torch.compiler.is_compiling() else float(step)
+        lr, alpha, beta = (rate_at(group[name], t) for name in RATES)
+        rates = Rates(
+            lr, alpha, beta, group["weight_decay"], -1.0 if group["maximize"] else 1.0, descends
+        )
+        taken = []
+        left = list(range(len(params)))
+        if wanted(group):
+            w, g = [_real(p.detach()) for p in params], [_real(q) for q in grads]
+            found, left = parts(group, w, g, state)
+            for kernels, batch, places in found:
+                estimate = None
+                if group["keep_estimate"] or not descends:
+                    estimate = [torch.empty_like(b) for b in batch.state[-1]]
+                batch = batch._replace(estimate=estimate)
+                those = [params[i] for i in places]
+                squares = self._call(kernels, group, those, batch, rates)
+                taken.append(Taken(those, estimate, [squares.sqrt()]))
+        if left:
+            lists = [[tensors[i] for i in left] for tensors in (params, grads, *state)]
+            taken.append(self._apply(group, *lists, rates=rates))
+        step.add_(1 if not descends else (step > 0) | (lr != 0))
+        return taken
+
+    def _apply(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        *state: list[Tensor],
+        rates: Rates,
+    ) -> Taken:
+        """Take the step by the rule itself, tensor by tensor or with `torch._foreach_*`."""
         differentiable = group["differentiable"]
         foreach = group["foreach"]
         if foreach is None:
@@ -265,12 +349,6 @@ class TrainableOptimizer(Optimizer):
                 joint=group.get("scope") == "group",
             )
 
-        step = group["step"]
-        # A float when the clock is a host tensor, which synchronises nothing; inside a graph a
-        # tensor, so that the rates change without a recompilation. (The clock itself is no float64:
-        # torch.compile takes such a 0-dim tensor for a Python number and loses what is written.)
-        t = step.double() if group["capturable"] or torch.compiler.is_compiling() else float(step)
-        lr, alpha, beta = (rate_at(group[name], t) for name in RATES)
         targets = [_real(p) for p in params]
         dtypes = [self._state_dtype(p, group) for p in params]
         # Autograd keeps the weights of this step; without a copy the update would overwrite them.
@@ -278,26 +356,22 @@ class TrainableOptimizer(Optimizer):
         g = vectors(_real(q).to(t) for q, t in zip(grads, dtypes, strict=True))
         if group["maximize"]:
             g = g * -1
-
-        pieces = [vectors(tensors) for tensors in state]
-        if group.get("fused") and descends:
-            learned = fused_step(
-                type(self).rule, w, g, pieces, (lr, alpha, beta), group["weight_decay"]
-            )
-        else:
-            learned = self._learn(group, params, w, g, *pieces, alpha=alpha, beta=beta)
-            if descends:
-                w = descend(w, learned.estimate, lr=lr, weight_decay=group["weight_decay"])
-
+        learned = self._learn(
+            group, params, w, g, *map(vectors, state), alpha=rates.alpha, beta=rates.beta
+        )
+        if rates.descends:
+            w = descend(w, learned.estimate, lr=rates.lr, weight_decay=rates.weight_decay)
         for target, new in zip(targets, w.tensors, strict=True):
             if target is not new:
                 target.copy_(new)
         if differentiable:
             for name, new_variable in zip(self.variables, learned.variables, strict=True):
                 for p, new in zip(params, new_variable.tensors, strict=True):
-                    self.state[p][name] = new
-        step.add_(1 if not descends else (step > 0) | (lr != 0))
-        return params, learned.estimate, learned.residual
+                    self._held[p][name] = new
+        keeps = group["keep_estimate"] or not rates.descends
+        return Taken(
+            params, learned.estimate.tensors if keeps else None, learned.residual.tensors
+        )
 
     def _state_dtype(self, param: Tensor, group: dict[str, Any]) -> torch.dtype:
         """Return the dtype of `param`'s state: as chosen, else real and at least float32.

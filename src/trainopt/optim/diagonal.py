@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from ..kernels import Batch, Rates
 from ..rules import diagonal
 from ..settings import Rate
 from .base import TrainableOptimizer
@@ -32,9 +34,10 @@ class DiagonalTO(TrainableOptimizer):
         maximize: ascend instead of descend.
         foreach: update all tensors of a group with `torch._foreach_*` kernels. Default: as
             torch.optim chooses, on for CUDA.
-        fused: run the step of a group as one graph made by `torch.compile`: fewer passes over
-            memory, after some seconds at the first step. Needs a C++ compiler (CPU) or Triton
-            (CUDA). Default: off.
+        fused: do the step in one pass over memory by a kernel: C++ on the CPU, compiled once by the
+            C++ compiler that it needs, Triton on CUDA. Default: where there is one; False, or a
+            `foreach`, switches it off, and True raises where there is none.
+        keep_estimate: keep Ĝ after a step, for `estimate`; costs memory traffic. Default: False.
         capturable: keep the clock on the device, for CUDA graphs and for rates that are CUDA
             tensors.
         differentiable: let gradients flow through `step()`, into lr, alpha and beta too.
@@ -58,6 +61,7 @@ class DiagonalTO(TrainableOptimizer):
         maximize: bool = False,
         foreach: bool | None = None,
         fused: bool | None = None,
+        keep_estimate: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
     ) -> None:
@@ -67,3 +71,14 @@ class DiagonalTO(TrainableOptimizer):
     def _new_variables(self, param: Tensor, group: dict[str, Any]) -> tuple[Tensor, ...]:
         dtype = self._state_dtype(param, group)
         return tuple(torch.zeros_like(param, dtype=dtype) for _ in self.variables)
+
+    def _call(
+        self,
+        kernels: ModuleType,
+        group: dict[str, Any],
+        params: list[Tensor],
+        batch: Batch,
+        rates: Rates,
+    ) -> Tensor:
+        squares: Tensor = kernels.diagonal(batch, rates)
+        return squares

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..memory import available_bytes, human_bytes
+from ..kernels import Batch, Rates
+from ..kernels.pending import Pending
 from ..rules import Learned, full
 from ..settings import Rate
 from ..vectors import Vectors, flatten
@@ -19,7 +22,8 @@ class FullTO(TrainableOptimizer):
     """Every coordinate of the gradient is modelled as linear in all weights: Ĝ = A w + b.
 
     Memory: d² + d numbers of state. Time: O(d²) a step, and never a second array of d² numbers.
-    (Algorithm 1.) With scope="tensor", d is the size of each tensor on its own.
+    (Algorithm 1.) Where a kernel takes the step, updates of A wait in 16 vectors of d numbers and go
+    into A together; whoever reads `state` finds them in A. With scope="tensor", d is the size of each tensor on its own.
 
     Use it for small models, up to some thousand weights, where it is the strongest of the three.
 
@@ -42,6 +46,10 @@ class FullTO(TrainableOptimizer):
         maximize: ascend instead of descend.
         foreach: do the elementwise part with `torch._foreach_*` kernels. Default: as torch.optim
             chooses, on for CUDA.
+        fused: do the step with one reading of A, whose updates wait in pairs of vectors: by a C++
+            kernel on the CPU, compiled once by the C++ compiler that it needs. Default: where there is one; False, or a
+            `foreach`, switches it off, and True raises where there is none.
+        keep_estimate: keep Ĝ after a step, for `estimate`; costs memory traffic. Default: False.
         capturable: keep the clock on the device, for CUDA graphs and for rates that are CUDA
             tensors.
         differentiable: let gradients flow through `step()`, into lr, alpha and beta too. Autograd
@@ -68,11 +76,38 @@ class FullTO(TrainableOptimizer):
         state_dtype: torch.dtype | None = None,
         maximize: bool = False,
         foreach: bool | None = None,
+        fused: bool | None = None,
+        keep_estimate: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
     ) -> None:
         defaults = {k: v for k, v in locals().items() if k not in ("self", "params", "__class__")}
+        self._pending: dict[Tensor, Pending] = {}
         super().__init__(params, defaults)
+
+    @property
+    def state(self) -> Any:
+        """The state of every parameter, with all pending updates in A at the time of reading."""
+        self._flush()
+        return self._raw
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self._raw = value
+
+    @property
+    def _held(self) -> Any:
+        return self._raw
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._pending = {}
+        super().__setstate__(state)
+        # Optimizer writes it past the property.
+        self._raw = self.__dict__.pop("state")
+
+    def _flush(self) -> None:
+        for pending in set(self._pending.values()):
+            pending.flush()
 
     def _new_variables(self, param: Tensor, group: dict[str, Any]) -> tuple[Tensor, ...]:
         dtype = self._state_dtype(param, group)
@@ -91,6 +126,7 @@ class FullTO(TrainableOptimizer):
         alpha: Any,
         beta: Any,
     ) -> Learned:
+        self._flush()
         A, b = state
         flat_b = Vectors(flatten(b).tensors, foreach=b.foreach, inplace=b.inplace)
         x: Any = flatten(w)
@@ -106,6 +142,40 @@ class FullTO(TrainableOptimizer):
             for v in (flat_b, learned.estimate, learned.residual)
         ]
         return Learned((A, shaped[0]), shaped[1], shaped[2])
+
+    def _call(
+        self,
+        kernels: ModuleType,
+        group: dict[str, Any],
+        params: list[Tensor],
+        batch: Batch,
+        rates: Rates,
+    ) -> Tensor:
+        A, b = batch.state
+        if batch.estimate is None:
+            batch = batch._replace(estimate=[torch.empty_like(piece) for piece in b])
+        dtype = torch.promote_types(b[0].dtype, torch.float32)
+        pieces = [w.reshape(-1).to(dtype) for w in batch.w]
+        if group["scope"] == "group":
+            x = self._joint(group, params, pieces)
+            squares: Tensor = kernels.full(batch, rates, self._pairs(params, A, dtype), x)
+            return squares
+        each = [
+            kernels.full(one, rates, self._pairs([p], one.state[0], dtype), x)
+            for p, one, x in zip(params, batch.single(), pieces, strict=True)
+        ]
+        return torch.stack(each).sum()
+
+    def _pairs(self, params: list[Tensor], A: list[Tensor], dtype: torch.dtype) -> Pending:
+        """The pairs beside these blocks of A; where other parameters shared them, new ones."""
+        owners = {self._pending.get(p) for p in params}
+        pending = owners.pop()
+        if not owners and pending is not None and list(map(id, pending.A)) == list(map(id, A)):
+            return pending
+        self._flush()
+        pending = Pending(A, dtype)
+        self._pending.update((p, pending) for p in params)
+        return pending
 
     @staticmethod
     def _joint(group: dict[str, Any], params: list[Tensor], pieces: list[Tensor]) -> Tensor:

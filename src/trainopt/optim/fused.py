@@ -1,68 +1,94 @@
-"""The step of a whole param group as one compiled graph: what `fused=True` runs.
-
-`torch.compile` turns the same rule into one or two passes over memory. The rates enter as tensors,
-so that a changing rate does not compile again.
-"""
+"""Which tensors of a param group the kernels can take, in batches of one device and dtype."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..rules import Learned, Rule, descend
-from ..vectors import Vectors
+from ..kernels import Batch
 
 
-@functools.cache
-def compiled(rule: Rule, joint: bool) -> Callable[..., Any]:
-    """Return the compiled step of `rule`, called as step(w, g, state, lr, alpha, beta, decay)."""
+class Part(NamedTuple):
+    """Tensors of a group that one kernel call takes, and where they are in the group's lists."""
 
-    def step(
-        w: list[Tensor],
-        g: list[Tensor],
-        state: list[list[Tensor]],
-        lr: Tensor,
-        alpha: Tensor,
-        beta: Tensor,
-        weight_decay: float,
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        vectors = functools.partial(Vectors, inplace=True, joint=joint)
-        weights = vectors(w)
-        learned = rule(weights, vectors(g), *map(vectors, state), alpha=alpha, beta=beta)
-        descend(weights, learned.estimate, lr=lr, weight_decay=weight_decay)
-        return learned.estimate.tensors, learned.residual.tensors
-
-    return torch.compile(step, dynamic=False)
+    kernels: ModuleType
+    batch: Batch
+    places: list[int]
 
 
-def fused_step(
-    rule: Rule,
-    w: Vectors,
-    g: Vectors,
-    state: list[Vectors],
-    rates: tuple[Any, Any, Any],
-    weight_decay: float,
-) -> Learned:
-    """Take one step in place on `w` and `state`; return them with the estimate and the residual.
+def wanted(group: dict[str, Any]) -> bool:
+    """Whether the group may run on kernels: it asked for them, or leaves the choice to us."""
+    if torch.compiler.is_compiling() or group["differentiable"]:
+        return False
+    return bool(group["fused"] or (group["fused"] is None and group["foreach"] is None))
+
+
+def parts(
+    group: dict[str, Any], w: list[Tensor], g: list[Tensor], state: list[list[Tensor]]
+) -> tuple[list[Part], list[int]]:
+    """Sort the tensors of a group into batches that kernels take, and the places that are left.
+
+    Args:
+        group: the param group; with scope="group" its tensors stay together.
+        w, g: weights and gradients, real.
+        state: a list per variable.
 
     Raises:
-        torch._dynamo.exc.BackendCompilerFailed: no C++ compiler (CPU) or Triton (CUDA) was found.
+        RuntimeError: fused=True, and something is left; it says why.
     """
-    tensors = [torch.as_tensor(rate, dtype=w.tensors[0].dtype) for rate in rates]
-    estimate, residual = compiled(rule, w.joint)(
-        _lines(w), _lines(g), [_lines(v) for v in state], *tensors, weight_decay
-    )
-    shaped = (
-        Vectors([x.view(p.shape) for x, p in zip(pieces, w.tensors, strict=True)])
-        for pieces in (estimate, residual)
-    )
-    return Learned(tuple(state), *shaped)
+    batches: dict[Any, list[int]] = {}
+    for place, (weight, gradient, variable) in enumerate(zip(w, g, state[-1], strict=True)):
+        key = (weight.device, weight.dtype, gradient.dtype, variable.dtype)
+        batches.setdefault(key, []).append(place)
+    found: list[Part] = []
+    left: list[int] = []
+    reason = ""
+    for (device, dtype, gradient_dtype, state_dtype), places in batches.items():
+        kernels = _kernels(device, dtype, state_dtype)
+        if dtype != gradient_dtype:
+            kernels = f"a gradient of {gradient_dtype} belongs to weights of {dtype}"
+        if isinstance(kernels, str):
+            reason, left = kernels, left + places
+            continue
+        chosen = [[tensors[i] for i in places] for tensors in (w, g, *state)]
+        if not _laid_out_alike(chosen):
+            reason, left = "a tensor's memory isn't laid out as its state", left + places
+            continue
+        weights, gradients, *variables = chosen
+        found.append(Part(kernels, Batch(weights, gradients, variables, None), places))
+    if len(batches) > 1 and group.get("scope") == "group":
+        reason, found, left = "one vector has tensors of several dtypes", [], list(range(len(w)))
+    if left and group["fused"]:
+        raise RuntimeError(f"fused=True has no kernel here, {reason}: give fused=None or False.")
+    return found, left
 
 
-def _lines(vectors: Vectors) -> list[Tensor]:
-    """Return 0-dim tensors as views of one dimension: torch.compile would take them for numbers."""
-    return [x.view(1) if x.dim() == 0 else x for x in vectors.tensors]
+def _kernels(device: torch.device, param: torch.dtype, state: torch.dtype) -> ModuleType | str:
+    """The kernels for this device and these dtypes, or why there are none."""
+    if device.type == "cpu":
+        from ..kernels import cpu as kernels
+    elif device.type == "cuda":
+        from ..kernels import cuda as kernels  # type: ignore[no-redef]
+    else:
+        return f"there are none for {device.type}"
+    return kernels.missing(param, state) or kernels
+
+
+def _laid_out_alike(lists: list[list[Tensor]]) -> bool:
+    """Whether each tensor is dense and shares its strides with its state; mends gradients in place.
+
+    `lists` holds weights, gradients and variables. A is a matrix of its own, contiguous.
+    """
+    if all(x.is_contiguous() for tensors in lists for x in tensors):
+        return True
+    weights, gradients, *state = lists
+    for i, w in enumerate(weights):
+        shaped = [tensors[i] for tensors in state if tensors[i].shape == w.shape]
+        if torch._debug_has_internal_overlap(w) or any(x.stride() != w.stride() for x in shaped):
+            return False
+        if gradients[i].stride() != w.stride():
+            gradients[i] = torch.empty_like(w).copy_(gradients[i])
+    return True

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from ..kernels import Batch, Rates
 from ..rules import rank_one
 from ..settings import Rate
 from .base import TrainableOptimizer, real_numel
@@ -40,9 +42,10 @@ class RankOneTO(TrainableOptimizer):
         maximize: ascend instead of descend.
         foreach: update all tensors of a group with `torch._foreach_*` kernels. Default: as
             torch.optim chooses, on for CUDA.
-        fused: run the step of a group as one graph made by `torch.compile`: fewer passes over
-            memory, after some seconds at the first step. Needs a C++ compiler (CPU) or Triton
-            (CUDA). Default: off.
+        fused: do the step in one pass over memory by a kernel: C++ on the CPU, compiled once by the
+            C++ compiler that it needs, Triton on CUDA. Default: where there is one; False, or a
+            `foreach`, switches it off, and True raises where there is none.
+        keep_estimate: keep Ĝ after a step, for `estimate`; costs memory traffic. Default: False.
         capturable: keep the clock on the device, for CUDA graphs and for rates that are CUDA
             tensors.
         differentiable: let gradients flow through `step()`, into lr, alpha and beta too.
@@ -68,10 +71,12 @@ class RankOneTO(TrainableOptimizer):
         maximize: bool = False,
         foreach: bool | None = None,
         fused: bool | None = None,
+        keep_estimate: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
     ) -> None:
         defaults = {k: v for k, v in locals().items() if k not in ("self", "params", "__class__")}
+        self._carried: dict[int, tuple[list[int], Any]] = {}
         super().__init__(params, defaults)
 
     def _check_params(self, group: dict[str, Any]) -> None:
@@ -95,3 +100,25 @@ class RankOneTO(TrainableOptimizer):
         else:
             c.normal_(std=scale)
         return a, c, b
+
+    def _call(
+        self,
+        kernels: ModuleType,
+        group: dict[str, Any],
+        params: list[Tensor],
+        batch: Batch,
+        rates: Rates,
+    ) -> Tensor:
+        ids = [id(p) for p in params]
+        known, carried = self._carried.get(ids[0], ([], None))
+        if known != ids:
+            # Which tensors are one vector: all, or each.
+            first = [0, len(ids)] if group["scope"] == "group" else list(range(len(ids) + 1))
+            carried = kernels.Carried(first)
+            self._carried[ids[0]] = ids, carried
+        squares: Tensor = kernels.rank_one(batch, rates, carried)
+        return squares
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._carried = {}

@@ -132,7 +132,7 @@ def _tokenizer(fields: dict[str, Any]) -> PreTrainedTokenizerBase:
         f"{role}_token": tokens[fields[f"tokenizer.ggml.{kind}_token_id"]]
         for role, kind in {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}.items()
     }
-    return _transformers().PreTrainedTokenizerFast(  # type: ignore[no-any-return]
+    return _transformers().PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         chat_template=fields.get("tokenizer.chat_template"),
         model_max_length=fields["llama.context_length"],

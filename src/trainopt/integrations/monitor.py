@@ -1,0 +1,201 @@
+"""What a Trainable Optimizer knows about itself, as numbers to plot."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from trainopt.conditions import residual_factors
+from trainopt.estimated import Estimated
+from trainopt.optim.base import TrainableOptimizer
+from trainopt.optim.diagonal import DiagonalTO
+from trainopt.optim.full import FullTO
+from trainopt.settings import rate_at
+
+Log: TypeAlias = Callable[[dict[str, float], int], None]
+"""Takes values by name, and the step they belong to."""
+
+
+@torch.no_grad()
+def monitor(
+    optimizer: Optimizer, gradient: Mapping[Tensor, Tensor] | None = None
+) -> dict[str, float]:
+    """Return what there is to know after a step, before the gradients are cleared.
+
+    Args:
+        optimizer: a Trainable Optimizer, an `Estimated`, or one of them as Accelerate or Lightning
+            wraps it.
+        gradient: ∇F for each parameter, at the weights *before* the step: that of a large batch,
+            from `large_batch_gradient`.
+
+    Returns:
+        residual_norm: ‖e‖, e = g − A w − b: falls as A and b are learned.
+        norm_A, norm_b: Frobenius norms. A, b that grow without end have an α that is too large.
+        lr, alpha, beta: the rates of the next step; one per group (lr_0, lr_1, …) where they
+            differ. lr is that of the optimizer that steps.
+        fresh_weight: the weight of the fresh gradient in the estimate, β + α‖w‖² for Full-TO, the
+            mean of β + α wᵢ² for Diagonal-TO, β + α (cᵀw)² for RankOne-TO: 1 for SGD, near 0 for
+            an estimate that hardly listens.
+        residual_factor: the largest number of `residual_factors`: 1 or more for long, and the run
+            diverges.
+        error, cosine: ‖Ĝ − ∇F‖ / ‖∇F‖ and the cosine of Ĝ and ∇F; batch_error, batch_cosine: the
+            same of the mini-batch gradient g. Only with `gradient`.
+
+        Time O(d), d² for Full-TO, and a wait for the device: ask now and then, not at every step.
+
+    Raises:
+        TypeError: there is no Trainable Optimizer in `optimizer`.
+        RuntimeError: no step was taken yet.
+        KeyError: with `gradient`, when the estimate isn't kept.
+    """
+    outer = _unwrapped(optimizer)
+    learner = outer.estimator if isinstance(outer, Estimated) else outer
+    groups = learner.param_groups
+    clocks = [float(group["step"]) for group in groups]
+    rates = [
+        [float(rate_at(group[name], t)) for group, t in zip(groups, clocks, strict=True)]
+        for name in ("alpha", "beta")
+    ]
+    lrs = [
+        # Only a Trainable Optimizer's lr may be a schedule, of its own clock.
+        float(rate_at(group["lr"], float(group["step"]) if outer is learner else 0.0))
+        for group in outer.param_groups
+        if "lr" in group
+    ]
+    fresh = [
+        beta + alpha * value
+        for group, alpha, beta in zip(groups, *rates, strict=True)
+        for value in _curvature_seen(learner, group)
+    ]
+    values = {
+        "residual_norm": float(outer.residual_norm()),
+        "norm_A": sum(_square_of_A(learner, group) for group in groups) ** 0.5,
+        "norm_b": sum(_square(state["b"]) for state in learner.state.values()) ** 0.5,
+        **_named("lr", lrs),
+        **_named("alpha", rates[0]),
+        **_named("beta", rates[1]),
+        "fresh_weight": sum(fresh) / len(fresh),
+        "residual_factor": max(residual_factors(learner).values()),
+    }
+    if gradient is not None:
+        known = [p for p in gradient if p.grad is not None]
+        truth = [gradient[p] for p in known]
+        values["error"], values["cosine"] = _compared([outer.estimate(p) for p in known], truth)
+        values["batch_error"], values["batch_cosine"] = _compared(
+            [p.grad for p in known if p.grad is not None], truth
+        )
+    return values
+
+
+def large_batch_gradient(optimizer: Optimizer, loss: Callable[[], Tensor]) -> dict[Tensor, Tensor]:
+    """Return the gradient of `loss()` for each parameter, and leave `p.grad` as it is.
+
+    Take the loss of a large held-out batch, before the step whose estimate it shall judge.
+    """
+    params = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    with torch.enable_grad():
+        found = torch.autograd.grad(loss(), params, allow_unused=True)
+    return {p: g for p, g in zip(params, found, strict=True) if g is not None}
+
+
+def watch(optimizer: Optimizer, log: Log, every: int = 1) -> RemovableHandle:
+    """Log `monitor(optimizer)` at every `every`-th step, in any training loop.
+
+    Args:
+        optimizer: as in `monitor`.
+        log: what to do with the values; see `trainopt.integrations.loggers`. The step it is given
+            is the optimizer's own clock, so that a resumed run goes on counting.
+        every: steps between two logs, ≥ 1.
+
+    Returns:
+        A handle whose `remove()` ends it.
+    """
+    if every < 1:
+        raise ValueError(f"every={every} is not allowed: give a number of steps ≥ 1.")
+    outer = _unwrapped(optimizer)
+    count = itertools.count(1)
+
+    def after(*_: Any) -> None:
+        if next(count) % every == 0:
+            log(monitor(outer), clock(outer))
+
+    return outer.register_step_post_hook(after)
+
+
+def clock(optimizer: Optimizer) -> int:
+    """Return the number of steps that the optimizer has learned from."""
+    outer = _unwrapped(optimizer)
+    learner = outer.estimator if isinstance(outer, Estimated) else outer
+    return max(int(group["step"]) for group in learner.param_groups)
+
+
+def _unwrapped(optimizer: Any) -> TrainableOptimizer | Estimated:
+    inner = optimizer
+    while not isinstance(inner, TrainableOptimizer | Estimated):
+        if not hasattr(inner, "optimizer"):
+            raise TypeError(
+                f"{type(optimizer).__name__} holds no Trainable Optimizer: give a DiagonalTO, "
+                "RankOneTO, FullTO or Estimated."
+            )
+        inner = inner.optimizer
+    return inner
+
+
+def _curvature_seen(learner: TrainableOptimizer, group: dict[str, Any]) -> Iterator[float]:
+    """What α is multiplied with in the weight of the fresh gradient; one number per vector w."""
+    params = [p for p in group["params"] if learner.state.get(p)]
+    joint = group.get("scope") == "group"
+    for piece in [params] if joint and params else [[p] for p in params]:
+        if isinstance(learner, DiagonalTO | FullTO):
+            norm = sum(_square(p) for p in piece)
+            real = sum(p.numel() * (2 if p.is_complex() else 1) for p in piece)
+            yield norm / max(real, 1) if isinstance(learner, DiagonalTO) else norm
+        else:
+            yield sum(_dot(learner.state[p]["c"], p) for p in piece) ** 2
+
+
+def _square_of_A(learner: TrainableOptimizer, group: dict[str, Any]) -> float:
+    states = [learner.state[p] for p in group["params"] if learner.state.get(p)]
+    if not states or "A" in states[0]:
+        return sum(_square(state["A"]) for state in states)
+    if "c" not in states[0]:
+        return sum(_square(state["a"]) for state in states)
+    squares = [(_square(state["a"]), _square(state["c"])) for state in states]
+    if group["scope"] == "tensor":
+        return sum(a * c for a, c in squares)
+    return sum(a for a, _ in squares) * sum(c for _, c in squares)
+
+
+def _named(name: str, values: list[float]) -> dict[str, float]:
+    """One value under its name, or one per group where they differ."""
+    if len(set(values)) == 1:
+        return {name: values[0]}
+    return {f"{name}_{i}": value for i, value in enumerate(values)}
+
+
+def _compared(found: list[Tensor], truth: list[Tensor]) -> tuple[float, float]:
+    """‖found − truth‖ / ‖truth‖, and their cosine."""
+    difference = sum(_square(x - y) for x, y in zip(found, truth, strict=True))
+    product = sum(_dot(x, y) for x, y in zip(found, truth, strict=True))
+    size, reference = (max(sum(map(_square, xs)) ** 0.5, 1e-300) for xs in (found, truth))
+    return difference**0.5 / reference, product / size / reference
+
+
+def _square(x: Tensor) -> float:
+    return (
+        float(torch.linalg.vector_norm(x.detach(), dtype=torch.promote_types(x.dtype, _WIDE))) ** 2
+    )
+
+
+def _dot(x: Tensor, y: Tensor) -> float:
+    real = [torch.view_as_real(z) if z.is_complex() else z for z in (x.detach(), y.detach())]
+    return float((real[0].to(_WIDE) * real[1].to(_WIDE)).sum())
+
+
+_WIDE = torch.float64

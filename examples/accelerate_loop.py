@@ -45,6 +45,7 @@ def main(argv: list[str] | None = None) -> list[float]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--out", default="runs/accelerate")
     parser.add_argument("--tiny", action="store_true", help="a small untrained model")
     options = parser.parse_args(argv)
 
@@ -89,6 +90,7 @@ def main(argv: list[str] | None = None) -> list[float]:
                 optimizer.zero_grad()
             if len(losses) == options.steps:
                 break
+    accelerator.save_state(options.out)  # optimizer included: load_state goes on from here
     return losses
 
 

@@ -239,7 +239,7 @@ def test_resume_is_bit_for_bit(inner, estimator, tmp_path):
     expected = train(optimizer, params, 4, start=4)
 
     again, resumed = make()
-    saved, state = torch.load(tmp_path / "checkpoint", weights_only=False)
+    saved, state = torch.load(tmp_path / "checkpoint")
     with torch.no_grad():
         for p, s in zip(again, saved, strict=True):
             p.copy_(s)

@@ -112,7 +112,9 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Log under the number of the step, which counts up only now."""
         if self._values is not None:
+            due = control.should_log
             self.trainer.log(self._values)
+            control.should_log = due  # a log clears it, and the Trainer's own is still to come
             self._values = None
 
     def _is_due(self, state: TrainerState) -> bool:

@@ -1,0 +1,144 @@
+"""Trainer, SFTTrainer's base: the right optimizer, its numbers logged, and exact resume."""
+
+import pytest
+import torch
+from torch.optim import AdamW
+
+from trainopt import DiagonalTO, Estimated, Exponential, RankOneTO
+
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("accelerate")
+
+from trainopt.integrations.huggingface import MonitorCallback, estimated  # noqa: E402
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+def tiny():
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=16,
+    )
+    return transformers.BertForSequenceClassification(config)
+
+
+def rows():
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(50, (48, 8), generator=generator)
+    return [{"input_ids": x, "labels": int(x[0] > 25)} for x in ids]
+
+
+def arguments(folder, **extra):
+    settings = {
+        "max_steps": 8,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 0.01,
+        "logging_steps": 1,
+        "save_steps": 4,
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "weight_decay": 0.1,
+        "warmup_steps": 2,
+        **extra,
+    }
+    return transformers.TrainingArguments(output_dir=str(folder), **settings)
+
+
+def trainer_for(folder, choice, **extra):
+    args = arguments(folder, **extra)
+    picked = choice(args) if callable(choice) else choice
+    return transformers.Trainer(tiny(), args, train_dataset=rows(), optimizer_cls_and_kwargs=picked)
+
+
+def losses(trainer):
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+CHOICES = {
+    "diagonal": (DiagonalTO, {"lr": 0.05, "alpha": Exponential(0.02, factor=0.9), "beta": 0.5}),
+    "rank-one": (RankOneTO, {"lr": 0.05, "alpha": 0.01, "beta": 0.5}),
+    "estimated": lambda args: estimated(
+        args, DiagonalTO, alpha=Exponential(0.02, factor=0.9), beta=0.5
+    ),
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
+def test_a_resumed_fine_tune_has_the_losses_of_one_that_was_never_stopped(choice, tmp_path):
+    whole = trainer_for(tmp_path / "whole", choice)
+    whole.train()
+    resumed = trainer_for(tmp_path / "whole", choice)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    assert len(losses(whole)) == 8
+    assert losses(resumed) == losses(whole)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_the_named_optimizer_steps_with_the_groups_of_the_trainer(tmp_path):
+    """Against Trainer's own AdamW: with α = 0, β = 1 the estimate is the gradient."""
+    plain = trainer_for(tmp_path, None, optim="adamw_torch", adam_beta2=0.9)
+    plain.train()  # a Trainer seeds when it is made
+    behind = trainer_for(
+        tmp_path,
+        lambda args: estimated(args, DiagonalTO, alpha=0.0, beta=1.0),
+        optim="adamw_torch",
+        adam_beta2=0.9,
+    )
+    behind.train()
+    assert losses(behind) == losses(plain)
+    made = behind.optimizer.optimizer
+    assert isinstance(made, Estimated)
+    assert type(made.optimizer) is AdamW
+    assert [group["weight_decay"] for group in made.param_groups] == [0.1, 0.0]
+    assert made.param_groups[0]["betas"] == (0.9, 0.9)
+    assert len(made.estimator.param_groups) == 1
+
+
+def test_an_optimizer_with_groups_of_its_own_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        transformers.Trainer,
+        "get_optimizer_cls_and_kwargs",
+        staticmethod(lambda args: (AdamW, {"params": []})),
+    )
+    with pytest.raises(ValueError, match="makes its own groups: choose one that takes them"):
+        estimated(arguments(tmp_path, optim="adamw_torch"))
+
+
+def test_the_callback_logs_where_the_trainer_logs(tmp_path):
+    trainer = trainer_for(tmp_path, CHOICES["estimated"], logging_steps=2)
+    data = rows()
+    batch = {
+        "input_ids": torch.stack([row["input_ids"] for row in data]),
+        "labels": torch.tensor([row["labels"] for row in data]),
+    }
+    trainer.add_callback(MonitorCallback(trainer, batch=batch))
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "trainopt/norm_A" in entry]
+    assert [entry["step"] for entry in logged] == [2, 4, 6, 8]
+    assert logged[-1]["trainopt/beta"] == 0.5
+    assert 0 < logged[-1]["trainopt/error"] < 10
+    assert trainer.model.training
+
+
+def test_the_callback_changes_nothing_in_the_training(tmp_path):
+    without = trainer_for(tmp_path, CHOICES["estimated"])
+    without.train()
+    watched = trainer_for(tmp_path, CHOICES["estimated"])
+    data = rows()
+    batch = {
+        "input_ids": torch.stack([row["input_ids"] for row in data]),
+        "labels": torch.tensor([row["labels"] for row in data]),
+    }
+    watched.add_callback(MonitorCallback(watched, every=3, batch=batch))
+    watched.train()
+    assert losses(watched) == losses(without)

@@ -1,0 +1,76 @@
+"""The examples, as users run them but small: real data, untrained models of the same kind."""
+
+import importlib
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainopt.bench.errors import InputError
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.filterwarnings("ignore"),  # each tool warns of what it will change
+]
+
+
+@pytest.fixture
+def example(monkeypatch, tmp_path):
+    """Run an example by name; everything it writes goes below a folder of its own."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "examples"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def run(name, *argv):
+        try:
+            return importlib.import_module(name).main([*argv, "--out", str(tmp_path / "out")])
+        except InputError as reason:
+            pytest.skip(str(reason))
+
+    yield run
+    for name in ("hf_trainer", "trl_sft", "accelerate_loop", "lightning_fashion", "logging_tools"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "diagonal", "estimated"])
+def test_hf_trainer(example, optimizer):
+    pytest.importorskip("transformers")
+    found = example("hf_trainer", "--tiny", "--steps", "4", "--optimizer", optimizer)
+    assert 0.3 < found["eval_accuracy"] < 0.7
+
+
+def test_hf_trainer_goes_on_from_its_checkpoint(example):
+    pytest.importorskip("transformers")
+    whole = example("hf_trainer", "--tiny", "--steps", "4")
+    again = example("hf_trainer", "--tiny", "--steps", "4", "--resume")
+    assert again["eval_loss"] == whole["eval_loss"]
+
+
+@pytest.mark.parametrize("rank", ["4", "0"])
+def test_trl_sft(example, rank):
+    pytest.importorskip("trl")
+    pytest.importorskip("peft")
+    found = example("trl_sft", "--tiny", "--steps", "2", "--rank", rank)
+    assert found["eval_loss"] == pytest.approx(math.log(500), abs=0.3)
+
+
+def test_accelerate_loop(example):
+    pytest.importorskip("accelerate")
+    losses = example("accelerate_loop", "--tiny", "--steps", "12")
+    assert len(losses) == 12
+    assert losses[0] == pytest.approx(math.log(2), abs=0.2)
+
+
+def test_lightning_fashion(example):
+    pytest.importorskip("lightning")
+    logged = example("lightning_fashion", "--tiny", "--steps", "20", "--data", "mnist")
+    assert logged["trainopt/beta"] == 0.5
+    assert logged["accuracy"] > 0.2
+
+
+def test_logging_tools(example):
+    pytest.importorskip("tensorboard")
+    values = example("logging_tools", "--steps", "400")
+    assert values["error"] < values["batch_error"]
+    assert list(Path("out").glob("events.*"))

@@ -11,7 +11,9 @@ from trainopt.bench.errors import InputError
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.filterwarnings("ignore"),  # each tool warns of what it will change
+    pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
 ]
 
 

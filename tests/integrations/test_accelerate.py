@@ -8,7 +8,6 @@ from trainopt import DiagonalTO, Estimated
 from trainopt.integrations.monitor import monitor
 
 accelerate = pytest.importorskip("accelerate")
-pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def make():

@@ -11,10 +11,7 @@ pytest.importorskip("accelerate")
 
 from trainopt.integrations.huggingface import MonitorCallback, estimated  # noqa: E402
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
 
 
 def tiny():

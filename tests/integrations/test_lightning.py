@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from trainopt import DiagonalTO, Estimated
 
 pytest.importorskip("lightning")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
 
 from lightning.pytorch import LightningModule, Trainer  # noqa: E402
 
@@ -32,7 +32,7 @@ class Line(LightningModule):
 
     def training_step(self, batch, _):
         loss = (self.layer(batch[0]) - batch[1]).square().mean()
-        self.losses.append(float(loss))
+        self.losses.append(float(loss.detach()))
         return loss
 
     def configure_optimizers(self):

@@ -12,11 +12,15 @@ from rich.table import Table
 
 import trainopt
 from trainopt.bench.comparison import compare as run_comparison
+from trainopt.bench.errors import InputError
 from trainopt.bench.folder import Folder
 from trainopt.bench.optimizers import DEFAULT, OPTIMIZERS
 from trainopt.bench.problems import MODELS, PROBLEMS
 from trainopt.bench.report import text_table, write_report
 from trainopt.bench.terminal import sentences, show
+from trainopt.deep.cli import compare_task, deep
+from trainopt.deep.optimizers import OPTIMIZERS as DEEP_OPTIMIZERS
+from trainopt.deep.tasks import TASKS
 from trainopt.study.cli import app as study
 
 app = typer.Typer(
@@ -25,6 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+study.command()(deep)
 app.add_typer(study, name="study")
 
 
@@ -39,11 +44,25 @@ def _version(version: Annotated[bool, typer.Option(help="Print the version.")] =
 def compare(
     problem: Annotated[str, typer.Argument(help="A name from `trainopt list`.")],
     optimizers: Annotated[
-        str, typer.Option(help="Names from `trainopt list`; alpha0 is always added.")
-    ] = ",".join(DEFAULT),
-    epochs: Annotated[int, typer.Option(help="Passes over the data per run.")] = 10,
-    seeds: Annotated[int, typer.Option(help="Final runs per optimizer.")] = 5,
-    tune: Annotated[int, typer.Option(help="Tuning trials per optimizer; 0: no tuning.")] = 16,
+        str | None,
+        typer.Option(
+            help="Names from `trainopt list`; alpha0 is always added. "
+            f"Default: {','.join(DEFAULT)}; for a deep task all."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the data per run. Default: 10; a deep task has its steps."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Final runs per optimizer. Default: 5; 3 for a deep task.")
+    ] = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(
+            help="Tuning trials per optimizer; 0: no tuning. Default: 16; 8 for a deep task."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results. Default: runs/PROBLEM.")
     ] = None,
@@ -51,7 +70,9 @@ def compare(
         Path | None, typer.Option(help="A CSV or LIBSVM file of your own; PROBLEM is a model.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="The target column of the CSV file.")] = None,
-    l2: Annotated[float, typer.Option(help="Strength of the regularisation.")] = 1e-3,
+    l2: Annotated[
+        float | None, typer.Option(help="Strength of the regularisation. Default: 0.001.")
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Rows in a mini-batch. Default: the problem's own.")
     ] = None,
@@ -59,25 +80,42 @@ def compare(
         str | None,
         typer.Option(help="Optuna storage URL, to share the tuning between machines."),
     ] = None,
+    size: Annotated[
+        str, typer.Option(help="Of a deep task: cpu, gpu, or auto: gpu where there is one.")
+    ] = "auto",
 ) -> None:
-    """Train one real problem with every optimizer, tuned alike, and write a report.
+    """Train one real problem or deep task with every optimizer, tuned alike, and write a report.
 
     The same command goes on where an interrupted one stopped.
     """
     if out is None:
         out = Path("runs") / (problem if data is None else f"{data.stem}-{problem}")
+    if problem in TASKS:
+        with sentences():
+            not_for_tasks = {
+                "--epochs": epochs, "--data": data, "--target": target, "--l2": l2,
+                "--batch-size": batch_size,
+            }  # fmt: skip
+            for name, value in not_for_tasks.items():
+                if value is not None:
+                    raise InputError(
+                        f"{problem} is a deep task, which studies/deep.toml describes: leave out "
+                        f"{name}, or change a copy of that file for `trainopt study deep`."
+                    )
+            compare_task(problem, optimizers, tune, seeds, out, storage, size)
+        return
     try:
         with sentences():
             table = run_comparison(
                 problem,
-                optimizers,
-                epochs=epochs,
-                seeds=seeds,
-                tune=tune,
+                DEFAULT if optimizers is None else optimizers,
+                epochs=10 if epochs is None else epochs,
+                seeds=5 if seeds is None else seeds,
+                tune=16 if tune is None else tune,
                 out=out,
                 data=data,
                 target=target,
-                l2=l2,
+                l2=1e-3 if l2 is None else l2,
                 batch_size=batch_size,
                 storage=storage,
                 progress=True,
@@ -93,21 +131,33 @@ def compare(
 
 @app.command("list")
 def list_() -> None:
-    """Show the problems, the models for your own file, and the optimizers."""
+    """Show the problems, the models for your own file, the deep tasks, and the optimizers."""
     problems = Table("problem", "data", "model", title="Problems", title_justify="left")
     for name, (data, model, _) in PROBLEMS.items():
         problems.add_row(name, data, MODELS[model].title)
     models = Table(
         "model", "what it is", title="Models for a file of your own (--data)", title_justify="left"
     )
-    for each in MODELS.values():
-        models.add_row(each.name, each.title)
+    for model_ in MODELS.values():
+        models.add_row(model_.name, model_.title)
     optimizers = Table(
         "optimizer", "title", "settings that are tuned", title="Optimizers", title_justify="left"
     )
     for name, entry in OPTIMIZERS.items():
         optimizers.add_row(name, entry.title, ", ".join(entry.space))
-    for table in (problems, models, optimizers):
+    tasks = Table("task", "what it is", "on a CPU", title="Deep tasks", title_justify="left")
+    for task in TASKS.values():
+        tasks.add_row(task.name, task.title, task.small)
+    deep_optimizers = Table(
+        "optimizer",
+        "title",
+        "settings that are tuned",
+        title="Optimizers of the deep tasks",
+        title_justify="left",
+    )
+    for chosen in DEEP_OPTIMIZERS.values():
+        deep_optimizers.add_row(chosen.name, chosen.title, ", ".join(chosen.settings))
+    for table in (problems, models, tasks, optimizers, deep_optimizers):
         show(table)
 
 

@@ -1,0 +1,1 @@
+"""Deep networks: tasks on real data, every optimizer tuned alike, and the study's report."""

@@ -1,0 +1,205 @@
+"""The optimizers of the deep study, and what each takes for the full gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+from schedulefree import AdamWScheduleFree
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trainopt import DiagonalTO, Estimated, RankOneTO
+from trainopt.bench.errors import InputError, did_you_mean
+from trainopt.bench.optimizers import Settings
+from trainopt.deep.joint import Joint
+
+Named: TypeAlias = list[tuple[str, nn.Parameter]]
+Direction: TypeAlias = Callable[[Any, nn.Parameter, Tensor], Tensor]
+"""(optimizer, parameter, its mini-batch gradient) to the estimate of its full gradient."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One optimizer.
+
+    Attributes:
+        name: in the protocol, on the command line and in results.
+        title: in tables and pictures.
+        make: make(named parameters, lr, **settings).
+        settings: names of what is searched.
+        direction: its estimate of the full gradient, after a step.
+        plain: what it is without the learned estimate, for `Estimated` ones.
+    """
+
+    name: str
+    title: str
+    make: Callable[..., Optimizer]
+    settings: tuple[str, ...]
+    direction: Direction
+    plain: str | None = None
+
+    def build(self, named: Named, settings: Settings) -> Optimizer:
+        """Build the optimizer at its first learning rate."""
+        own = {name: settings[name] for name in self.settings if not name.endswith("_schedule")}
+        optimizer = self.make(named, **own)
+        if hasattr(optimizer, "train"):  # schedule-free ones start in the other mode
+            optimizer.train()
+        return optimizer
+
+
+# What each takes for the full gradient ----------------------------------------------------------
+
+
+def _gradient(optimizer: Optimizer, param: nn.Parameter, gradient: Tensor) -> Tensor:
+    return gradient
+
+
+def _learned(optimizer: Any, param: nn.Parameter, gradient: Tensor) -> Tensor:
+    estimate: Tensor = optimizer.estimate(param)
+    return estimate
+
+
+def _momentum(optimizer: Optimizer, param: nn.Parameter, gradient: Tensor) -> Tensor:
+    """The buffer sums gradients; (1 − μ) times it averages them."""
+    average: Tensor = optimizer.state[param]["momentum_buffer"] * (
+        1 - optimizer.param_groups[0]["momentum"]
+    )
+    return average
+
+
+def _first_moment(optimizer: Optimizer, param: nn.Parameter, gradient: Tensor) -> Tensor:
+    """The first moment without its bias towards 0."""
+    state = optimizer.state[param]
+    bias: float = optimizer.param_groups[0]["betas"][0] ** state["step"].item()
+    moment: Tensor = state["exp_avg"] / (1 - bias)
+    return moment
+
+
+# How each is made; no weight decay anywhere, so that all minimise one function --------------------
+
+
+def _plain(make: Callable[..., Optimizer], named: Named, lr: float, **own: Any) -> Optimizer:
+    return make([p for _, p in named], lr=lr, **own)
+
+
+def _sgd(named: Named, lr: float, one_minus_momentum: float) -> Optimizer:
+    return torch.optim.SGD([p for _, p in named], lr=lr, momentum=1 - one_minus_momentum)
+
+
+def _adamw(named: Named, lr: float, one_minus_beta1: float = 0.1) -> Optimizer:
+    return torch.optim.AdamW(
+        [p for _, p in named],
+        lr=lr,
+        betas=(1 - one_minus_beta1, 0.999),
+        weight_decay=0.0,
+        fused=True,
+    )
+
+
+def _schedulefree(named: Named, lr: float, one_minus_beta1: float) -> Optimizer:
+    optimizer: Optimizer = AdamWScheduleFree(
+        [p for _, p in named], lr=lr, betas=(1 - one_minus_beta1, 0.999)
+    )
+    return optimizer
+
+
+def _lion(named: Named, lr: float, one_minus_beta1: float = 0.1) -> Optimizer:
+    from lion_pytorch import Lion  # type: ignore[import-untyped]
+
+    optimizer: Optimizer = Lion([p for _, p in named], lr=lr, betas=(1 - one_minus_beta1, 0.99))
+    return optimizer
+
+
+def _muon(named: Named, lr: float, one_minus_momentum: float = 0.05) -> Optimizer:
+    """Muon for the hidden matrices, at ADAM's scale of the learning rate; AdamW for the rest."""
+    matrices = [p for name, p in named if is_hidden_matrix(name, p)]
+    rest = [p for name, p in named if not is_hidden_matrix(name, p)]
+    muon = torch.optim.Muon(
+        matrices,
+        lr=lr,
+        momentum=1 - one_minus_momentum,
+        weight_decay=0.0,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    if not rest:
+        return muon
+    return Joint(muon, torch.optim.AdamW(rest, lr=lr, weight_decay=0.0, fused=True))
+
+
+def is_hidden_matrix(name: str, param: Tensor) -> bool:
+    """Whether Muon takes it: a matrix that is neither an embedding nor the output layer."""
+    return param.ndim == 2 and "embed" not in name and not name.startswith("head.")
+
+
+def _behind(
+    make: Callable[..., Optimizer], named: Named, lr: float, beta: float, alpha: float = 0.0
+) -> Optimizer:
+    """An optimizer with its usual momentum that gets Diagonal-TO's estimate in place of g."""
+    estimator = DiagonalTO([p for _, p in named], lr=0.0, alpha=alpha, beta=beta)
+    return Estimated(make(named, lr), estimator)
+
+
+def _registry() -> dict[str, Entry]:
+    rate = ("lr", "lr_schedule")
+    learning = (*rate, "alpha", "beta")
+    to = {"diagonal": DiagonalTO, "rankone": RankOneTO}
+    alpha0 = partial(_plain, partial(DiagonalTO, alpha=0.0))
+    entries = [
+        Entry("diagonal", "Diagonal-TO", partial(_plain, to["diagonal"]), learning, _learned),
+        Entry("rankone", "RankOne-TO", partial(_plain, to["rankone"]), learning, _learned),
+        Entry("alpha0", "TO, α = 0", alpha0, (*rate, "beta"), _learned),
+        Entry("adamw", "AdamW", _adamw, (*rate, "one_minus_beta1"), _first_moment),
+        Entry("sgd", "SGD, momentum", _sgd, (*rate, "one_minus_momentum"), _momentum),
+        Entry(
+            "schedulefree",
+            "Schedule-free AdamW",
+            _schedulefree,
+            (*rate, "one_minus_beta1"),
+            _gradient,
+        ),
+        Entry("muon", "Muon", _muon, (*rate, "one_minus_momentum"), _gradient),
+        Entry("adafactor", "Adafactor", partial(_plain, torch.optim.Adafactor), rate, _gradient),
+        Entry("lion", "Lion", _lion, (*rate, "one_minus_beta1"), _gradient),
+        *(
+            Entry(
+                f"{name}-{behind}",
+                f"{title} on Ĝ{mark}",
+                partial(_behind, make),
+                settings,
+                _learned,
+                plain=name,
+            )
+            for name, title, make in (
+                ("adamw", "AdamW", _adamw),
+                ("lion", "Lion", _lion),
+                ("muon", "Muon", _muon),
+            )
+            for behind, mark, settings in (
+                ("diagonal", "", learning),
+                ("alpha0", ", α = 0", (*rate, "beta")),
+            )
+            if name == "adamw" or behind == "diagonal"
+        ),
+    ]
+    return {entry.name: entry for entry in entries}
+
+
+OPTIMIZERS: dict[str, Entry] = _registry()
+
+
+def optimizer_named(name: str) -> Entry:
+    """Look an optimizer up.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in OPTIMIZERS:
+        hint = did_you_mean(name, OPTIMIZERS)
+        raise InputError(
+            f"There is no deep optimizer {name}: {hint}choose some of {', '.join(OPTIMIZERS)}."
+        )
+    return OPTIMIZERS[name]

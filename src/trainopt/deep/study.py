@@ -1,0 +1,210 @@
+"""The deep study: every task and optimizer, over several processes."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import optuna
+import pandas as pd
+import torch
+
+from trainopt.bench.errors import InputError
+from trainopt.bench.folder import write_whole
+from trainopt.bench.progress import Progress
+from trainopt.deep.protocol import Protocol
+from trainopt.deep.search import Unit, is_done, results, run_unit
+from trainopt.deep.task import Ready, Size
+from trainopt.deep.tasks import TASKS
+from trainopt.study.processes import spread
+from trainopt.study.provenance import provenance
+from trainopt.study.storage import shared_storage
+
+_VERSIONS = ("transformers", "peft", "lion-pytorch")
+
+
+def run_deep(
+    protocol: Protocol, out: Path, storage_url: str | None, workers: int, show: bool
+) -> None:
+    """Run what is missing of the study, and write its tables into `out`.
+
+    The storage keeps every trial and every final run as soon as it is there. Called again after an
+    interruption, or by several machines with one storage, nothing is computed twice but what was
+    under way. The tables are written after every task, so that a part of the study is a result.
+
+    Args:
+        protocol: what to run.
+        out: folder for run.json and the tables runs and trials (Parquet).
+        storage_url: an Optuna storage URL; None keeps a journal in `out`.
+        workers: processes on this machine.
+        show: draw a progress bar.
+
+    Raises:
+        InputError: `out` holds the results of another protocol, or the storage can't be used.
+    """
+    manifest = _manifest(protocol, out)
+    out.mkdir(parents=True, exist_ok=True)
+    _describe(protocol, manifest, out)
+    units = _units(protocol, manifest)
+    if _exported(units, protocol, out):
+        return
+    storage = shared_storage(storage_url, out)
+    known = set(optuna.get_all_study_names(storage))
+    missing = [unit for unit in units if not is_done(unit, protocol, storage, known)]
+    jobs: list[_Job] = [(unit, protocol, storage_url, out) for unit in missing]
+    open_ = [unit.budget.task for unit in missing]
+    try:
+        with Progress(len(missing), show) as bar:
+            for unit in spread(_work, jobs, workers):
+                bar.describe(f"{unit.budget.task}: {unit.optimizer}")
+                bar.counter(1)(1)
+                open_.remove(unit.budget.task)
+                if unit.budget.task not in open_:
+                    export(protocol, out, storage_url)
+    finally:
+        export(protocol, out, storage_url)
+
+
+def export(protocol: Protocol, out: Path, storage_url: str | None) -> None:
+    """Write the tables of all units that are whole.
+
+    Raises:
+        InputError: `out` holds nothing of this protocol.
+    """
+    manifest = _manifest(protocol, out)
+    storage = shared_storage(storage_url, out)
+    known = set(optuna.get_all_study_names(storage))
+    trials: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
+    for unit in _units(protocol, manifest):
+        if is_done(unit, protocol, storage, known):
+            some_trials, some_runs = results(unit, protocol, storage)
+            trials += some_trials
+            runs += some_runs
+    if runs:
+        for trial in trials:
+            trial["settings"] = json.dumps(trial["settings"], sort_keys=True)
+        _write(pd.DataFrame(runs), out / "runs.parquet")
+        _write(pd.DataFrame(trials), out / "trials.parquet")
+
+
+def _manifest(protocol: Protocol, out: Path) -> dict[str, Any]:
+    path = out / "run.json"
+    if path.exists():
+        manifest: dict[str, Any] = json.loads(path.read_text())
+        if manifest.get("protocol") != protocol.digest:
+            raise InputError(
+                f"{out} holds results of another protocol: give another folder with --out, or "
+                "remove this one."
+            )
+        return manifest
+    made = provenance()
+    made["versions"] |= {name: _version(name) for name in _VERSIONS}
+    made["machine"]["device"] = _device_name(protocol.size)
+    return {
+        "protocol": protocol.digest,
+        "size": protocol.size,
+        **made,
+        "tasks": {},
+        "skipped": {},
+    }
+
+
+def _describe(protocol: Protocol, manifest: dict[str, Any], out: Path) -> None:
+    """Put the facts of every task into the manifest, or why it is skipped."""
+    for budget in protocol.budgets:
+        if budget.task not in manifest["tasks"]:
+            try:
+                manifest["tasks"][budget.task] = _facts(_built(budget.task, protocol.size))
+                manifest["skipped"].pop(budget.task, None)
+            except InputError as reason:
+                manifest["skipped"][budget.task] = str(reason)
+            write_whole(out / "run.json", (json.dumps(manifest, indent=1) + "\n").encode())
+    _built.cache_clear()
+
+
+def _facts(task: Ready) -> dict[str, Any]:
+    model = task.model()
+    return {
+        **task.facts,
+        "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "tokens": task.tokens,
+        "rows": {
+            name: len(getattr(task, name)) for name in ("train", "tune", "validation", "probe")
+        },
+    }
+
+
+def _units(protocol: Protocol, manifest: dict[str, Any]) -> list[Unit]:
+    return [
+        Unit(budget, optimizer)
+        for budget in protocol.budgets
+        if budget.task in manifest["tasks"]
+        for optimizer in budget.optimizers
+    ]
+
+
+def _exported(units: list[Unit], protocol: Protocol, out: Path) -> bool:
+    """Whether the table holds all units already: committed results come without their storage."""
+    if not (out / "runs.parquet").exists():
+        return False
+    runs = pd.read_parquet(out / "runs.parquet", columns=["task", "optimizer", "seed"])
+    there = set(runs.drop_duplicates().itertuples(index=False, name=None))
+    return all(
+        (unit.budget.task, unit.optimizer, seed) in there
+        for unit in units
+        for seed in range(protocol.seeds)
+    )
+
+
+# In the worker processes ----------------------------------------------------------------------
+
+_Job: TypeAlias = tuple[Unit, Protocol, str | None, Path]
+
+
+def device_of(size: Size) -> torch.device:
+    """Where tasks of a size run.
+
+    Raises:
+        InputError: the GPU size is wanted and there is none.
+    """
+    if size == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise InputError("The size gpu needs a CUDA device, and torch sees none: take --size cpu.")
+    return torch.device("cuda")
+
+
+@lru_cache(maxsize=1)
+def _built(name: str, size: Size) -> Ready:
+    return TASKS[name].build(size).to(device_of(size))
+
+
+@lru_cache(maxsize=1)
+def _opened(url: str | None, out: Path) -> Any:
+    return shared_storage(url, out)
+
+
+def _work(job: _Job) -> Unit:
+    unit, protocol, url, out = job
+    run_unit(unit, protocol, _built(unit.budget.task, protocol.size), _opened(url, out))
+    return unit
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    write_whole(path, table.to_parquet(index=False, compression="zstd"))
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _device_name(size: Size) -> str:
+    device = device_of(size)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"

@@ -1,0 +1,185 @@
+"""The tables of the deep study, out of its runs: what the pictures and the page show."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trainopt.bench.errors import InputError
+from trainopt.bench.stats import half_width
+from trainopt.deep.compared import compared
+from trainopt.deep.optimizers import OPTIMIZERS
+from trainopt.deep.protocol import Protocol
+from trainopt.study.measures import first_reached
+
+TITLES = {name: entry.title for name, entry in OPTIMIZERS.items()}
+ALIGNED = ("estimator_error", "estimator_cos", "gradient_error", "gradient_cos")
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """A folder of the deep study, with everything that is derived from it.
+
+    Attributes:
+        protocol: what was run.
+        manifest: run.json.
+        runs, trials: the tables as `run_deep` wrote them.
+    """
+
+    protocol: Protocol
+    manifest: dict[str, Any]
+    runs: pd.DataFrame
+    trials: pd.DataFrame
+
+    @classmethod
+    def load(cls, folder: Path, protocol: Protocol) -> Results:
+        """Read the folder.
+
+        Raises:
+            InputError: something is missing, or it is of another protocol.
+        """
+        try:
+            manifest = json.loads((folder / "run.json").read_text())
+            tables = {n: pd.read_parquet(folder / f"{n}.parquet") for n in ("runs", "trials")}
+        except OSError as error:
+            raise InputError(
+                f"{folder} holds no finished run of the deep study ({error}): run `trainopt study "
+                "deep` with it as --out first."
+            ) from error
+        if manifest["protocol"] != protocol.digest:
+            raise InputError(f"{folder} is of another protocol: give that one with --protocol.")
+        return cls(protocol, manifest, **tables)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks with at least one finished optimizer, in the protocol's order."""
+        there = set(self.runs.task)
+        return [name for name in self.protocol.tasks if name in there]
+
+    @cached_property
+    def last(self) -> pd.DataFrame:
+        """The last row of every run."""
+        table: pd.DataFrame = self.runs.loc[
+            self.runs.groupby(["task", "optimizer", "seed"]).step.idxmax()
+        ]
+        return table
+
+    def against(self, reference: str) -> pd.DataFrame:
+        """Every optimizer against one, task by task."""
+        if reference not in self._against:
+            self._against[reference] = compared(self.last, reference, self.protocol.level)
+        return self._against[reference]
+
+    @cached_property
+    def _against(self) -> dict[str, pd.DataFrame]:
+        return {}
+
+    @cached_property
+    def behind(self) -> pd.DataFrame:
+        """Every optimizer that steps along Ĝ against itself on g, task by task."""
+        pieces = []
+        for name, entry in OPTIMIZERS.items():
+            if entry.plain is not None:
+                pair = self.last[self.last.optimizer.isin([name, entry.plain])]
+                found = compared(pair, entry.plain, self.protocol.level)
+                if len(found):
+                    pieces.append(found.assign(plain=entry.plain))
+        table: pd.DataFrame = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
+        return table
+
+    @cached_property
+    def final(self) -> pd.DataFrame:
+        """What every optimizer ended with: one row per task and optimizer, the lowest loss first.
+
+        Columns: seeds, diverged, val_loss (mean over seeds) and half_width (of its 95 % interval),
+        best_loss (mean of the lowest of each run), val_accuracy, steps_to and seconds_to (the
+        reference's mean final loss: median over seeds of the first mark at or below it; inf where
+        most runs never are), ms_per_step, state_bytes, the four columns of alignment (means over
+        probes and seeds) and settings (JSON).
+        """
+        chosen = self.trials.loc[self.trials.groupby(["task", "optimizer"]).score.idxmin()]
+        settings = chosen.set_index(["task", "optimizer"]).settings
+        rows = []
+        for task in self.tasks:
+            runs = self.runs[self.runs.task == task]
+            finals = self.last[self.last.task == task]
+            target = finals[finals.optimizer == self.protocol.reference].val_loss.mean()
+            for name, group in runs.groupby("optimizer"):
+                ends = finals[finals.optimizer == name]
+                by_seed = [run.sort_values("step") for _, run in group.groupby("seed")]
+                rows.append(
+                    {
+                        "task": task,
+                        "optimizer": name,
+                        "seeds": len(ends),
+                        "diverged": int((ends.val_loss == math.inf).sum()),
+                        "val_loss": ends.val_loss.mean(),
+                        "half_width": half_width(ends.val_loss.tolist()),
+                        "best_loss": group.groupby("seed").val_loss.min().mean(),
+                        "val_accuracy": ends.val_accuracy.mean(),
+                        "steps_to": _reached(by_seed, "step", target),
+                        "seconds_to": _reached(by_seed, "seconds", target),
+                        "ms_per_step": 1000 * (ends.seconds / ends.step).mean(),
+                        "state_bytes": int(ends.state_bytes.max()),
+                        **group[list(ALIGNED)].mean(),
+                        "settings": settings[(task, name)],
+                    }
+                )
+        order = {task: i for i, task in enumerate(self.tasks)}
+        table = pd.DataFrame(rows)
+        table = table.assign(order=table.task.map(order)).sort_values(["order", "val_loss"])
+        ordered: pd.DataFrame = table.drop(columns="order").reset_index(drop=True)
+        return ordered
+
+
+def counted(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Wins, ties and losses of every optimizer over the tasks."""
+    counts = pd.crosstab(comparison.optimizer, comparison.verdict)
+    table: pd.DataFrame = counts.reindex(columns=["win", "tie", "loss"], fill_value=0)
+    return table
+
+
+def headline(results: Results) -> list[str]:
+    """What was found, in sentences whose numbers come from the tables."""
+    protocol = results.protocol
+    sentences = []
+    for name in ("diagonal", "rankone"):
+        parts = []
+        for reference in (protocol.reference, protocol.baseline):
+            table = results.against(reference)
+            count = counted(table[table.optimizer == name])
+            if len(count):
+                parts.append(f"{_words(count.iloc[0])} against {TITLES[reference]}")
+        if parts:
+            sentences.append(f"{TITLES[name]}: " + "; ".join(parts) + ".")
+    if len(results.behind):
+        for optimizer, group in results.behind.groupby("optimizer", sort=False):
+            lower = int((group.difference < 0).sum())
+            sentences.append(
+                f"{TITLES[str(optimizer)]}: {_words(counted(group).iloc[0])} against "
+                f"{TITLES[group.plain.iloc[0]]} on g; the mean loss is lower in {lower} of "
+                f"{len(group)} tasks."
+            )
+    sentences.append(
+        f"With {protocol.seeds} seeds only differences well beyond the spread of the seeds can be "
+        "told apart: a tie means that this study can't tell, not that there is no difference."
+    )
+    return sentences
+
+
+def _words(count: pd.Series[int]) -> str:
+    return f"{count['win']} wins, {count['tie']} ties, {count['loss']} losses"
+
+
+def _reached(runs: list[pd.DataFrame], column: str, target: float) -> float:
+    reached = [
+        first_reached(run[column].to_numpy(float), run.val_loss.to_numpy(float), target)
+        for run in runs
+    ]
+    return float(pd.Series(reached).median())

@@ -1,5 +1,6 @@
 """Another optimizer behind the estimate: torch's own on the same gradients is the reference."""
 
+import contextlib
 import copy
 import pickle
 import re
@@ -26,6 +27,10 @@ INNERS = {
         params, lr=0.05, weight_decay=0.1, foreach=False
     ),
 }
+with contextlib.suppress(ImportError):
+    from lion_pytorch import Lion
+
+    INNERS["lion"] = lambda params: Lion(params, lr=0.01, weight_decay=0.1)
 if hasattr(torch.optim, "Muon"):
     INNERS["muon"] = lambda params: torch.optim.Muon(params[:1], lr=0.05)
 every_inner = pytest.mark.parametrize("inner", INNERS.values(), ids=INNERS)
@@ -394,6 +399,19 @@ def test_a_state_dict_that_does_not_fit_changes_nothing():
         with pytest.raises(ValueError, match=sentence):
             optimizer.load_state_dict(state)
     torch.testing.assert_close(optimizer.state_dict(), before, rtol=0, atol=0)
+
+
+def test_gradients_flow_through_a_differentiable_step():
+    """After one step from A = b = 0, e = g and Ĝ = β g + α g w², so that ∂w/∂β = −lr g."""
+    beta = torch.tensor(0.5, requires_grad=True)
+    w = torch.ones(2, requires_grad=True).clone()
+    optimizer = Estimated(
+        SGD([w], lr=0.1, differentiable=True), diagonal([w], beta=beta, differentiable=True)
+    )
+    w.grad = torch.tensor([1.0, 2.0])
+    optimizer.step()
+    w.sum().backward()
+    torch.testing.assert_close(beta.grad, torch.tensor(-0.3))
 
 
 def test_what_it_prints():

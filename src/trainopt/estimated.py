@@ -115,10 +115,10 @@ class Estimated(Optimizer):
         moves: Any = sum(abs(group.get("lr", 1.0)) for group in self.param_groups) != 0
         for group in self.estimator.param_groups:
             step = group["step"]
-            if group["capturable"]:
-                step.mul_(~((step == 1) & (torch.as_tensor(moves, device=step.device) == 0)))
-            elif step == 1 and not moves:
-                step.zero_()
+            if isinstance(moves, Tensor):  # stays on the device: a CUDA graph may be recording
+                step.mul_((step != 1) | moves.reshape(()).to(step.device))
+            elif not moves:
+                step.mul_(step != 1)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Reset the gradients, and forget the estimate and residual that came from them."""

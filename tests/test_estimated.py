@@ -13,6 +13,7 @@ from torch.distributed.checkpoint import state_dict as dcp
 from torch.optim import SGD, Adam, AdamW
 
 from trainopt import DiagonalTO, Estimated, FullTO, InverseTime, RankOneTO
+from trainopt.integrations.monitor import monitor
 
 INNERS = {
     "adamw": lambda params: AdamW(params, lr=0.05),
@@ -293,6 +294,47 @@ def test_distributed_checkpoint_round_trip():
     again, resumed = make()
     dcp.set_state_dict(again, resumed, model_state_dict=weights, optim_state_dict=state)
     assert equal(train(resumed, list(again.parameters()), 3, start=3), expected)
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A process group of one process."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("estimator", [DiagonalTO, RankOneTO])
+def test_sharded_parameters(estimator, alone):
+    """FSDP2: the numbers of the plain model, and a checkpoint that continues bit for bit."""
+    fsdp = pytest.importorskip("torch.distributed.fsdp")
+    x = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
+
+    def make(sharded):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+        if sharded:
+            fsdp.fully_shard(model, mesh=alone)
+        learner = estimator(model.parameters(), lr=0.0, alpha=0.02, beta=0.5, fused=False)
+        return model, Estimated(AdamW(model.parameters(), lr=0.1), learner)
+
+    def run(model, optimizer):
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+        weights = [getattr(p, "full_tensor", lambda p=p: p)() for p in model.parameters()]
+        return [w.detach().clone() for w in weights]
+
+    model, optimizer = make(sharded=True)
+    assert equal(run(model, optimizer), run(*make(sharded=False)))
+    assert monitor(optimizer)["norm_A"] > 0
+    weights, state = copy.deepcopy(dcp.get_state_dict(model, optimizer))
+    again, resumed = make(sharded=True)
+    dcp.set_state_dict(again, resumed, model_state_dict=weights, optim_state_dict=state)
+    assert equal(run(model, optimizer), run(again, resumed))
 
 
 @pytest.mark.parametrize("lr", [0.1, torch.tensor(0.1)], ids=["float", "tensor"])

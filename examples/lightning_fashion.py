@@ -72,8 +72,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     order = torch.randperm(len(images))
     parts = order.split([len(order) * 6 // 7, len(order) - len(order) * 6 // 7])
     train, held_out = (TensorDataset(images[i], torch.tensor(y)[i]) for i in parts)
+    batches = DataLoader(train, batch_size=64, shuffle=True)
     trainer = Trainer(
         max_steps=options.steps,
+        val_check_interval=min(options.steps, len(batches)),
         accelerator="auto",
         logger=True,
         log_every_n_steps=max(options.steps // 20, 1),
@@ -85,7 +87,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     )
     trainer.fit(
         Network(options.lr, width=4 if options.tiny else 16),
-        DataLoader(train, batch_size=64, shuffle=True),
+        batches,
         DataLoader(held_out, batch_size=500),
     )
     return {name: float(value) for name, value in trainer.logged_metrics.items()}

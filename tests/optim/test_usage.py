@@ -151,7 +151,7 @@ def test_step_hooks(cls):
 @all_variants
 def test_what_the_optimizer_knows(cls):
     p = torch.nn.Parameter(torch.tensor([[1.0, -2.0], [0.5, 3.0]], dtype=torch.float64))
-    optimizer = cls([p], lr=0.1, alpha=0.01, beta=0.5)
+    optimizer = cls([p], lr=0.1, alpha=0.01, beta=0.5, keep_estimate=True)
     with pytest.raises(RuntimeError, match="step"):
         optimizer.residual_norm()
     before = p.detach().clone()
@@ -164,6 +164,29 @@ def test_what_the_optimizer_knows(cls):
     optimizer.zero_grad()
     with pytest.raises(KeyError, match="zero_grad"):
         optimizer.estimate(p)
+    optimizer.param_groups[0]["keep_estimate"] = False
+    p.grad = torch.ones_like(p)
+    optimizer.step()
+    with pytest.raises(KeyError, match="wasn't kept: give keep_estimate=True"):
+        optimizer.estimate(p)
+
+
+@all_variants
+def test_learn_leaves_the_weights(cls):
+    stepping, learning = (torch.nn.Parameter(torch.tensor([1.0, -2.0, 3.0])) for _ in range(2))
+    steps = cls([stepping], lr=0.1, alpha=0.01, beta=0.5, weight_decay=0.1, keep_estimate=True)
+    learns = cls([learning], lr=0.1, alpha=0.01, beta=0.5, weight_decay=0.1)
+    for t in range(3):
+        stepping.grad = torch.tensor([0.5, t, -1.0])
+        learning.grad = stepping.grad.clone()
+        before = stepping.detach().clone()
+        steps.step()
+        learns.learn()
+        assert_same([learning], [before], rtol=0, atol=0)
+        assert_same([learns.estimate(learning)], [steps.estimate(stepping)], rtol=1e-6, atol=1e-7)
+        with torch.no_grad():
+            learning.copy_(stepping)
+    assert learns.param_groups[0]["step"] == 3
 
 
 @pytest.mark.parametrize(
@@ -215,7 +238,7 @@ def test_complex_is_pairs_of_reals(cls, extra, foreach):
     start = torch.randn(3, 2, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
     p = torch.nn.Parameter(start.clone())
     q = torch.nn.Parameter(torch.view_as_real(start).clone())
-    settings = {"lr": 0.1, "alpha": 0.02, "beta": 0.4, "foreach": foreach, **extra}
+    settings = {"lr": 0.1, "alpha": 0.02, "beta": 0.4, "foreach": foreach, "keep_estimate": True, **extra}
     one, two = cls([p], **settings), cls([q], **settings)
     for t in range(10):
         fill_grads([q], t)
@@ -241,7 +264,7 @@ def test_complex_is_pairs_of_reals(cls, extra, foreach):
 def test_layout_does_not_matter(cls, extra, foreach, layout):
     x = torch.randn(2, 3, 4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     plain, other = torch.nn.Parameter(x.clone()), torch.nn.Parameter(layout(x.clone()))
-    settings = {"lr": 0.1, "alpha": 0.001, "beta": 0.4, "foreach": foreach, **extra}
+    settings = {"lr": 0.1, "alpha": 0.001, "beta": 0.4, "foreach": foreach, "keep_estimate": True, **extra}
     pairs = [(plain, cls([plain], **settings)), (other, cls([other], **settings))]
     for t in range(5):
         for p, optimizer in pairs:

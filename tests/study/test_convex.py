@@ -113,9 +113,7 @@ def finals(folder):
     """The final runs of every whole unit, as the storage has them."""
     summaries = optuna.get_all_study_summaries(shared_storage(None, folder))
     attributes = {s.study_name: s.user_attrs for s in summaries}
-    return {
-        name: json.dumps(held["final"]) for name, held in attributes.items() if "final" in held
-    }
+    return {name: json.dumps(held["final"]) for name, held in attributes.items() if "final" in held}
 
 
 def assert_whole(folder):

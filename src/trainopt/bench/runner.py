@@ -81,7 +81,7 @@ def train(
             before = w.detach().clone() if last else None
             start = time.perf_counter()
             rates = {name: schedule(float(step)) for name, schedule in schedules.items()}
-            optimizer.param_groups[0].update(rates)
+            optimizer.param_groups[0].update(rates, keep_estimate=last)
             gradient = _step(problem, optimizer, w, batch)
             seconds += time.perf_counter() - start
             step += 1

@@ -90,7 +90,7 @@ class Carried:
 
     def structure(self) -> _Vectors:
         """As the kernel reads and writes it."""
-        parts = (self.first, self._dots, self._known, self._marks)
+        parts: list[array[Any]] = [self.first, self._dots, self._known, self._marks]
         return _Vectors(len(self._known), *map(_address, parts))
 
 

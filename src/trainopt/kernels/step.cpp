@@ -11,6 +11,7 @@
 //
 // PARAM and STATE are the dtypes this is compiled for: float32, float64, bfloat16 or float16.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -81,12 +82,8 @@ N* at(void* const* pointers, int64_t i) {
 // Call f(piece, lo, hi) for the parts of pieces that lie in [begin, end) of the concatenation.
 template <class F>
 void each_part(const Pieces& x, int64_t begin, int64_t end, F f) {
-    int64_t lo = 0, hi = x.count;
-    while (lo < hi) {
-        int64_t middle = (lo + hi) / 2;
-        x.starts[middle + 1] <= begin ? lo = middle + 1 : hi = middle;
-    }
-    for (int64_t i = lo; i < x.count && x.starts[i] < end; i++) {
+    int64_t i = std::upper_bound(x.starts, x.starts + x.count + 1, begin) - x.starts - 1;
+    for (; i < x.count && x.starts[i] < end; i++) {
         int64_t first = begin > x.starts[i] ? begin - x.starts[i] : 0;
         int64_t last = (end < x.starts[i + 1] ? end : x.starts[i + 1]) - x.starts[i];
         if (first < last) f(i, first, last);

@@ -323,7 +323,8 @@ class TrainableOptimizer(Optimizer):
                 taken.append(Taken(those, estimate, [squares.sqrt()]))
         if left:
             lists = [[tensors[i] for i in left] for tensors in (params, grads, *state)]
-            taken.append(self._apply(group, *lists, rates=rates))
+            applied = self._apply(group, *lists, rates=rates)
+            taken.append(applied)
         step.add_(1 if not descends else (step > 0) | (lr != 0))
         return taken
 
@@ -382,7 +383,7 @@ class TrainableOptimizer(Optimizer):
             return group["state_dtype"]  # type: ignore[no-any-return]
         dtype = torch.float32
         for p in group["params"] if group.get("scope") == "group" else [param]:
-            dtype = torch.promote_types(dtype, p.dtype.to_real())
+            dtype = torch.promote_types(dtype, _real(p).dtype)
         return dtype
 
 

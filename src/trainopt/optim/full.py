@@ -23,7 +23,8 @@ class FullTO(TrainableOptimizer):
 
     Memory: d² + d numbers of state. Time: O(d²) a step, and never a second array of d² numbers.
     (Algorithm 1.) Where a kernel takes the step, updates of A wait in 16 vectors of d numbers and go
-    into A together; whoever reads `state` finds them in A. With scope="tensor", d is the size of each tensor on its own.
+    into A together; whoever reads `state` finds them in A. With scope="tensor", d is the size of
+    each tensor on its own.
 
     Use it for small models, up to some thousand weights, where it is the strongest of the three.
 
@@ -47,8 +48,8 @@ class FullTO(TrainableOptimizer):
         foreach: do the elementwise part with `torch._foreach_*` kernels. Default: as torch.optim
             chooses, on for CUDA.
         fused: do the step with one reading of A, whose updates wait in pairs of vectors: by a C++
-            kernel on the CPU, compiled once by the C++ compiler that it needs. Default: where there is one; False, or a
-            `foreach`, switches it off, and True raises where there is none.
+            kernel on the CPU, compiled once by the C++ compiler that it needs. Default: where there
+            is one; False, or a `foreach`, switches it off, and True raises where there is none.
         keep_estimate: keep Ĝ after a step, for `estimate`; costs memory traffic. Default: False.
         capturable: keep the clock on the device, for CUDA graphs and for rates that are CUDA
             tensors.
@@ -126,7 +127,8 @@ class FullTO(TrainableOptimizer):
         alpha: Any,
         beta: Any,
     ) -> Learned:
-        self._flush()
+        if self._pending:
+            self._flush()
         A, b = state
         flat_b = Vectors(flatten(b).tensors, foreach=b.foreach, inplace=b.inplace)
         x: Any = flatten(w)
@@ -172,7 +174,9 @@ class FullTO(TrainableOptimizer):
         pending = owners.pop()
         if not owners and pending is not None and list(map(id, pending.A)) == list(map(id, A)):
             return pending
-        self._flush()
+        for other in owners | {pending}:
+            if other is not None:
+                other.flush()
         pending = Pending(A, dtype)
         self._pending.update((p, pending) for p in params)
         return pending

@@ -33,7 +33,8 @@ def parts(
 
     Args:
         group: the param group; with scope="group" its tensors stay together.
-        w, g: weights and gradients, real.
+        w: weights, real.
+        g: gradients, likewise.
         state: a list per variable.
 
     Raises:
@@ -41,15 +42,17 @@ def parts(
     """
     batches: dict[Any, list[int]] = {}
     for place, (weight, gradient, variable) in enumerate(zip(w, g, state[-1], strict=True)):
-        key = (weight.device, weight.dtype, gradient.dtype, variable.dtype)
+        key = (weight.device, weight.dtype, gradient.dtype, variable.dtype, type(weight))
         batches.setdefault(key, []).append(place)
     found: list[Part] = []
     left: list[int] = []
     reason = ""
-    for (device, dtype, gradient_dtype, state_dtype), places in batches.items():
+    for (device, dtype, gradient_dtype, state_dtype, kind), places in batches.items():
         kernels = _kernels(device, dtype, state_dtype)
         if dtype != gradient_dtype:
             kernels = f"a gradient of {gradient_dtype} belongs to weights of {dtype}"
+        if kind is not Tensor:  # the memory of a DTensor isn't all of it
+            kernels = f"a {kind.__name__} is more than its memory"
         if isinstance(kernels, str):
             reason, left = kernels, left + places
             continue

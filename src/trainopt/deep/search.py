@@ -50,17 +50,36 @@ def run_unit(unit: Unit, protocol: Protocol, task: Ready, storage: Any) -> None:
     )
     entry, plan = OPTIMIZERS[unit.optimizer], unit.budget.plan
     while len(done := finished(study)) < protocol.trials:
-        if not done:
-            study.enqueue_trial(protocol.starts[unit.optimizer])
-        study.sampler = TPESampler(seed=_SEED + len(done), n_startup_trials=protocol.startup)
-        trial = study.ask(fixed_distributions=protocol.spaces[unit.optimizer])
-        rows = train(task, task.tune, entry, trial.params, protocol.tuning_seed, plan.only_end())
-        study.tell(trial, score(rows[-1]["val_loss"]))
+        settings = next_settings(done, unit.optimizer, protocol)
+        rows = train(task, task.tune, entry, settings, protocol.tuning_seed, plan.only_end())
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=settings,
+                distributions=protocol.spaces[unit.optimizer],
+                value=score(rows[-1]["val_loss"]),
+            )
+        )
     settings = best_settings(study, protocol)
     for seed in range(protocol.seeds):
         if _key(seed) not in study.user_attrs:
             rows = train(task, task.validation, entry, settings, seed, plan)
             study.set_user_attr(_key(seed), rows)
+
+
+def next_settings(
+    done: list[optuna.trial.FrozenTrial], optimizer: str, protocol: Protocol
+) -> Settings:
+    """What the next trial tries: the optimizer's start, then what the sampler draws.
+
+    The sampler sees the finished trials only, in a study of its own: a trial that was interrupted
+    leaves nothing behind.
+    """
+    if not done:
+        return protocol.starts[optimizer]
+    sampler = TPESampler(seed=_SEED + len(done), n_startup_trials=protocol.startup)
+    study = optuna.create_study(sampler=sampler)
+    study.add_trials(done)
+    return dict(study.ask(fixed_distributions=protocol.spaces[optimizer]).params)
 
 
 def is_done(unit: Unit, protocol: Protocol, storage: Any, known: set[str]) -> bool:

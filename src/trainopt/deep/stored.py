@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from trainopt.bench.data.archive import cache
@@ -24,11 +25,13 @@ def stored(name: str, weights: str, inputs: Tensor, compute: Callable[[], Tensor
     """
     digest = hashlib.sha256(inputs.numpy().tobytes() + weights.encode()).hexdigest()
     path = cache() / f"{name}-{digest[:16]}.pt"
-    if not path.exists():
-        with torch.no_grad():
-            result = compute()
-        buffer = io.BytesIO()
-        torch.save(result, buffer)
-        write_whole(path, buffer.getvalue())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):  # of several processes one computes, the others wait
+        if not path.exists():
+            with torch.no_grad():
+                result = compute()
+            buffer = io.BytesIO()
+            torch.save(result, buffer)
+            write_whole(path, buffer.getvalue())
     kept: Tensor = torch.load(path, weights_only=True)
     return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -47,13 +48,15 @@ def run_deep(
     """
     manifest = _manifest(protocol, out)
     out.mkdir(parents=True, exist_ok=True)
-    _describe(protocol, manifest, out)
+    _describe(protocol, manifest, out, workers, show)
     units = _units(protocol, manifest)
     if _exported(units, protocol, out):
         return
     storage = shared_storage(storage_url, out)
     known = set(optuna.get_all_study_names(storage))
     missing = [unit for unit in units if not is_done(unit, protocol, storage, known)]
+    if storage_url is not None:
+        random.shuffle(missing)  # machines that share a storage rarely meet at a unit
     jobs: list[_Job] = [(unit, protocol, storage_url, out) for unit in missing]
     open_ = [unit.budget.task for unit in missing]
     try:
@@ -113,29 +116,40 @@ def _manifest(protocol: Protocol, out: Path) -> dict[str, Any]:
     }
 
 
-def _describe(protocol: Protocol, manifest: dict[str, Any], out: Path) -> None:
+def _describe(
+    protocol: Protocol, manifest: dict[str, Any], out: Path, workers: int, show: bool
+) -> None:
     """Put the facts of every task into the manifest, or why it is skipped."""
-    for budget in protocol.budgets:
-        if budget.task not in manifest["tasks"]:
-            try:
-                manifest["tasks"][budget.task] = _facts(_built(budget.task, protocol.size))
-                manifest["skipped"].pop(budget.task, None)
-            except InputError as reason:
-                manifest["skipped"][budget.task] = str(reason)
+    new = [(name, protocol.size) for name in protocol.tasks if name not in manifest["tasks"]]
+    with Progress(len(new), show) as bar:
+        for name, facts, reason in spread(_facts, new, workers) if new else ():
+            bar.describe(f"{name}: data and weights")
+            bar.counter(1)(1)
+            manifest["skipped"].pop(name, None)
+            if facts is None:
+                manifest["skipped"][name] = reason
+            else:
+                manifest["tasks"][name] = facts
             write_whole(out / "run.json", (json.dumps(manifest, indent=1) + "\n").encode())
-    _built.cache_clear()
 
 
-def _facts(task: Ready) -> dict[str, Any]:
+def _facts(named: tuple[str, Size]) -> tuple[str, dict[str, Any] | None, str]:
+    """A task's name, and its facts or why there are none."""
+    name, size = named
+    try:
+        task = _built(name, size)
+    except InputError as reason:
+        return name, None, str(reason)
     model = task.model()
-    return {
+    facts = {
         **task.facts,
         "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "tokens": task.tokens,
         "rows": {
-            name: len(getattr(task, name)) for name in ("train", "tune", "validation", "probe")
+            part: len(getattr(task, part)) for part in ("train", "tune", "validation", "probe")
         },
     }
+    return name, facts, ""
 
 
 def _units(protocol: Protocol, manifest: dict[str, Any]) -> list[Unit]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from trainopt.deep.task import Ready, Rows, Size, Task, pieces, split
 from trainopt.deep.tasks.novels import SOURCE, whole_text, windows
 
 _TRAINED = 1  # layers of the CPU size
-_ROWS = {"train": 384, "tune": 24, "validation": 32, "probe": 24}  # windows of the CPU size
+_ROWS = {"train": 160, "tune": 24, "validation": 32, "probe": 24}  # windows of the CPU size
 _LENGTH = {"cpu": 64, "gpu": 512}
 _RANK = 8
 
@@ -139,7 +140,10 @@ def _with_lora(body: nn.Module, output: Tensor) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=_RANK, lora_alpha=2 * _RANK, target_modules="all-linear")
-    adapted: Any = get_peft_model(deepcopy(body), config)
+    with warnings.catch_warnings():
+        # peft asks transformers for something by its old name.
+        warnings.simplefilter("ignore", FutureWarning)
+        adapted: Any = get_peft_model(deepcopy(body), config)
     return Language(adapted, output)
 
 

@@ -1,0 +1,79 @@
+"""The committed protocol, and what bad ones say."""
+
+from pathlib import Path
+
+import pytest
+
+from trainopt.bench.errors import InputError
+from trainopt.deep.optimizers import OPTIMIZERS
+from trainopt.deep.protocol import read_protocol
+from trainopt.deep.tasks import TASKS
+
+COMMITTED = Path(__file__).parents[2] / "studies" / "deep.toml"
+
+
+def test_the_committed_protocol():
+    protocol = read_protocol(COMMITTED)
+    assert set(read_protocol(COMMITTED, size="gpu").tasks) == set(TASKS)
+    assert set(protocol.tasks) == set(TASKS) - {"resnet18"}
+    assert protocol.seeds >= 3
+    assert set(protocol.spaces) == set(OPTIMIZERS)
+    for name, start in protocol.starts.items():
+        space = protocol.spaces[name]
+        assert set(start) == set(space) == set(OPTIMIZERS[name].settings)
+        assert all(space[k]._contains(space[k].to_internal_repr(start[k])) for k in start), name
+        low, high = space["lr"].low, space["lr"].high
+        assert high / low == pytest.approx(10**3.5, rel=0.06), name
+    for budget in protocol.budgets:
+        assert {protocol.reference, protocol.baseline} <= set(budget.optimizers)
+        assert budget.plan.marks[-1] == budget.plan.steps
+    quick = read_protocol(COMMITTED, quick=True)
+    assert quick.trials < protocol.trials
+    assert quick.digest != protocol.digest
+    assert all(
+        small.plan.steps < full.plan.steps
+        for small, full in zip(quick.budgets, protocol.budgets, strict=True)
+    )
+
+
+def test_fewer_tasks_optimizers_and_trials():
+    protocol = read_protocol(COMMITTED).only(["cnn"])
+    assert protocol.tasks == ("cnn",)
+    assert protocol.digest == read_protocol(COMMITTED).digest  # goes on in the same folder
+    small = protocol.with_counts(["adamw"], 2, None)
+    assert small.budgets[0].optimizers == ("alpha0", "adamw")
+    assert (small.trials, small.startup, small.seeds) == (2, 2, protocol.seeds)
+    assert small.digest != protocol.digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('name = "cnn"', 'name = "cn"', "There is no task cn: did you mean cnn?"),
+        ('"rankone", ', '"rankon", ', "There is no deep optimizer rankon: did you mean rankone?"),
+        ("alpha = [1e-3, 1.0]", "alpha = [1.0, 1e-3]", "The range of alpha is [1.0, 0.001]"),
+        ('"cosine"', '"cosin"', "There is no schedule cosin: did you mean cosine?"),
+        ("batch = 16", "batch = 0", "has batch = 0: give at least 1."),
+        ("trials = 8 ", "trails = 8 ", "lacks 'trials': add it, as in studies/deep.toml."),
+        ("[tuning]", "[tuning", "isn't TOML"),
+    ],
+)
+def test_bad_protocols_get_a_sentence(tmp_path, old, new, sentence):
+    text = COMMITTED.read_text()
+    assert old in text
+    path = tmp_path / "deep.toml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(InputError) as error:
+        read_protocol(path)
+    assert sentence in str(error.value)
+
+
+def test_bad_choices_get_a_sentence(tmp_path):
+    with pytest.raises(InputError, match=r"There is no protocol .*run this in a clone"):
+        read_protocol(tmp_path / "none.toml")
+    with pytest.raises(InputError, match=r"The size is tpu: give one of cpu, gpu\."):
+        read_protocol(COMMITTED, size="tpu")
+    with pytest.raises(InputError, match="resnet18 has no budget for the size cpu"):
+        read_protocol(COMMITTED).only(["resnet18"])
+    with pytest.raises(InputError, match=r"seeds is 0: give at least 1\."):
+        read_protocol(COMMITTED).with_counts(None, None, 0)

@@ -1,0 +1,153 @@
+"""The study as a whole, tiny: runs, stops, goes on, and is reported."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from tiny_task import tiny
+
+from trainopt.bench.errors import InputError
+from trainopt.deep import search
+from trainopt.deep.protocol import read_protocol
+from trainopt.deep.report import write_deep_report
+from trainopt.deep.search import Unit, is_done, results, run_unit
+from trainopt.deep.study import run_deep
+from trainopt.deep.tables import Results, headline
+from trainopt.study.storage import shared_storage
+
+COMMITTED = Path(__file__).parents[2] / "studies" / "deep.toml"
+
+
+@pytest.fixture(scope="session")
+def protocol_file(tmp_path_factory):
+    """The committed protocol with tiny numbers, four optimizers, one task."""
+    text = COMMITTED.read_text()
+    head = text.split("[[task]]")[0]
+    start, end = head.index("optimizers = ["), head.index("[tuning]")
+    names = '["alpha0", "adamw", "adamw-diagonal", "diagonal"]'
+    head = head[:start] + f"optimizers = {names}\n\n" + head[end:]
+    for old, new in (("trials = 8 ", "trials = 3 "), ("startup = 4 ", "startup = 2 ")):
+        assert old in head
+        head = head.replace(old, new)
+    path = tmp_path_factory.mktemp("protocol") / "deep.toml"
+    path.write_text(head + '[[task]]\nname = "cnn"\ncpu = { steps = 8, batch = 16 }\n')
+    return path
+
+
+def without_clock(rows):
+    return pd.DataFrame(rows).drop(columns="seconds")
+
+
+@pytest.mark.parametrize("stop_after", [1, 4])
+def test_what_was_stopped_goes_on_and_computes_nothing_twice(
+    protocol_file, tmp_path, monkeypatch, stop_after
+):
+    protocol, task = read_protocol(protocol_file), tiny()
+    unit = Unit(protocol.budgets[0], "diagonal")
+    whole = shared_storage(None, tmp_path)
+    run_unit(unit, protocol, task, whole)
+
+    calls = []
+    train = search.train
+
+    def counted(*arguments):
+        if len(calls) == stop_after:
+            raise KeyboardInterrupt
+        calls.append(arguments)
+        return train(*arguments)
+
+    (tmp_path / "stopped").mkdir()
+    stopped = shared_storage(None, tmp_path / "stopped")
+    monkeypatch.setattr(search, "train", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run_unit(unit, protocol, task, stopped)
+    known = {unit.study_name(protocol)}
+    assert not is_done(unit, protocol, stopped, known)
+    stop_after = 100
+    run_unit(unit, protocol, task, stopped)
+    assert len(calls) == protocol.trials + protocol.seeds
+    assert is_done(unit, protocol, stopped, known)
+    trials, runs = results(unit, protocol, stopped)
+    all_trials, all_runs = results(unit, protocol, whole)
+    assert trials == all_trials
+    pd.testing.assert_frame_equal(without_clock(runs), without_clock(all_runs))
+    run_unit(unit, protocol, task, stopped)
+    assert len(calls) == protocol.trials + protocol.seeds
+
+
+def test_the_first_trial_is_the_start_and_divergence_the_worst(protocol_file, tmp_path):
+    protocol = read_protocol(protocol_file)
+    unit = Unit(protocol.budgets[0], "diagonal")
+    storage = shared_storage(None, tmp_path)
+    run_unit(unit, protocol, tiny(), storage)
+    trials, runs = results(unit, protocol, storage)
+    assert trials[0]["settings"] == protocol.starts["diagonal"]
+    assert {row["seed"] for row in runs} == {0, 1, 2}
+    study = optuna.load_study(study_name=unit.study_name(protocol), storage=storage)
+    best = min(trials, key=lambda trial: trial["score"])
+    assert search.best_settings(study, protocol) == best["settings"]
+    assert search.score(float("inf")) > search.score(1e3)
+
+
+def test_the_command_and_its_report(protocol_file, tmp_path):
+    out = tmp_path / "deep"
+    command = [
+        *(sys.executable, "-m", "trainopt", "study", "deep", "--protocol", str(protocol_file)),
+        *("--out", str(out), "--size", "cpu"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for word in ("CNN on MNIST", "AdamW on Ĝ", "TO, α = 0", "against AdamW", "Report:"):
+        assert word in done.stdout
+    protocol = read_protocol(protocol_file)
+    found = Results.load(out, protocol)
+    assert len(found.runs) == 4 * 3 * 9
+    assert not found.runs.duplicated(["task", "optimizer", "seed", "step"]).any()
+    final = found.final.set_index("optimizer")
+    last = found.runs[(found.runs.optimizer == "adamw") & (found.runs.step == 8)]
+    assert final.loc["adamw", "val_loss"] == pytest.approx(last.val_loss.mean())
+    page = (out / "report.html").read_text()
+    assert f"{last.val_loss.mean():.4f}" in page
+    assert all((out / name).exists() for name in ("final.csv", "curves-cnn.png", "run.json"))
+    assert any("AdamW on Ĝ" in sentence for sentence in headline(found))
+
+    # Committed results come without their storage: nothing runs, the report is made again.
+    (out / "trials.log").unlink()
+    (out / "report.html").unlink()
+    run_deep(protocol, out, None, 1, show=False)
+    write_deep_report(Results.load(out, protocol), out)
+    assert (out / "report.html").exists()
+    assert not (out / "trials.log").exists()
+
+    with pytest.raises(InputError, match="holds results of another protocol"):
+        run_deep(protocol.with_counts(None, 2, None), out, None, 1, show=False)
+
+
+def test_a_task_without_its_parts_is_skipped_with_a_sentence(protocol_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRAINOPT_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setenv("PATH", "")
+    text = protocol_file.read_text().replace('name = "cnn"', 'name = "encoder"')
+    path = tmp_path / "deep.toml"
+    path.write_text(text)
+    for variable in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    out = tmp_path / "deep"
+    run_deep(read_protocol(path), out, None, 1, show=False)
+    manifest = json.loads((out / "run.json").read_text())
+    assert not manifest["tasks"]
+    assert "isn't in" in manifest["skipped"]["encoder"]
+    assert "\n" not in manifest["skipped"]["encoder"]
+    assert not (out / "runs.parquet").exists()
+
+
+def test_compare_takes_a_deep_task_and_says_what_it_doesnt_take():
+    command = [sys.executable, "-m", "trainopt", "compare", "cnn", "--epochs", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "cnn is a deep task" in done.stderr
+    assert "leave out --epochs" in done.stderr

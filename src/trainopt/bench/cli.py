@@ -60,7 +60,7 @@ def compare(
     tune: Annotated[
         int | None,
         typer.Option(
-            help="Tuning trials per optimizer; 0: no tuning. Default: 16; 8 for a deep task."
+            help="Tuning trials per optimizer; 0: no tuning. Default: 16; 6 for a deep task."
         ),
     ] = None,
     out: Annotated[

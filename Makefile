@@ -32,6 +32,7 @@ studies: $(VENV)/.installed
 	$(BIN)/trainopt study convex --out results/convex
 	$(BIN)/trainopt study theory --out results/theory
 	$(BIN)/trainopt study memory --out results/memory
+	$(BIN)/trainopt study deep --out results/deep
 
 clean:
 	rm -rf $(VENV) demo

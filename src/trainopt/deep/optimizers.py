@@ -108,7 +108,7 @@ def _schedulefree(named: Named, lr: float, one_minus_beta1: float) -> Optimizer:
 
 
 def _lion(named: Named, lr: float, one_minus_beta1: float = 0.1) -> Optimizer:
-    from lion_pytorch import Lion  # type: ignore[import-untyped]
+    from lion_pytorch import Lion
 
     optimizer: Optimizer = Lion([p for _, p in named], lr=lr, betas=(1 - one_minus_beta1, 0.99))
     return optimizer

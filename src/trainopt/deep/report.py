@@ -1,4 +1,4 @@
-"""The report of the deep study: CSV tables, pictures, and one HTML page of both."""
+"""The report of the deep study: tables, pictures, and one HTML page of both."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from trainopt.bench.folder import write_whole
 from trainopt.bench.page import filled, html_table
+from trainopt.deep.matrices import cosines, handed_over, losses, summary
 from trainopt.deep.pictures import save_pictures
 from trainopt.deep.tables import TITLES, Results, counted, headline
 from trainopt.deep.tasks import TASKS
@@ -24,20 +25,24 @@ COLUMNS = (
 
 
 def write_deep_report(results: Results, out: Path) -> None:
-    """Write report.html, its pictures and the CSV tables."""
+    """Write report.html, its pictures, the CSV tables and summary.md."""
     references = (results.protocol.reference, results.protocol.baseline)
     comparison = pd.concat([results.against(name).assign(reference=name) for name in references])
     results.final.to_csv(out / "final.csv", index=False, float_format="%.5g")
     comparison.to_csv(out / "comparison.csv", index=False, float_format="%.5g")
     results.behind.to_csv(out / "estimated.csv", index=False, float_format="%.5g")
+    write_whole(out / "summary.md", summary(results).encode())
     captions = save_pictures(results, out)
     page = filled(
         "trainopt.deep",
         "deep.html",
         facts=escape(_facts(results)),
         headline="<br>".join(escape(sentence) for sentence in headline(results)),
+        losses=html_table(*losses(results)),
         summary=html_table(*_summary(results)),
+        handed_over=html_table(*handed_over(results)),
         estimated=html_table(*_behind(results)),
+        cosines=html_table(*cosines(results)),
         tasks="\n".join(_section(results, task, captions) for task in results.tasks),
         pictures="\n".join(_figure(n, text) for n, text in captions.items() if "forest" in n),
         skipped=escape(_skipped(results)),

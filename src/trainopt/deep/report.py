@@ -19,7 +19,7 @@ from trainopt.memory import human_bytes
 from trainopt.study.provenance import made_by
 
 COLUMNS = (
-    "optimizer", "loss", "best", "accuracy", "vs AdamW", "vs α = 0", "steps to AdamW's",
+    "optimizer", "loss", "best", "early", "accuracy", "vs AdamW", "vs α = 0", "steps to AdamW's",
     "seconds to", "ms/step", "state", "cos(Ĝ, ∇F)", "cos(g, ∇F)", "error of Ĝ", "of g",
 )  # fmt: skip
 
@@ -68,6 +68,7 @@ def task_cells(results: Results, task: str) -> list[list[str]]:
                 TITLES[name] + diverged,
                 _number(row["val_loss"], 4) + f" ± {_number(row['half_width'], 4)}",
                 _number(row["best_loss"], 4),
+                _number(row["early_loss"], 4),
                 _number(row["val_accuracy"], 3),
                 *(_difference(table, name) for table in verdicts),
                 _number(row["steps_to"], 0),

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 _NONE = dict.fromkeys(
     ("estimator_error", "estimator_cos", "gradient_error", "gradient_cos"), math.nan
 )
-_PIECE = 128  # rows that are evaluated at once
+_ROWS, _TARGETS = 128, 16_384  # no more are evaluated at once
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,7 @@ def full_gradient(model: nn.Module, named: Named, probe: Rows) -> list[Tensor]:
     buffers = [buffer.clone() for buffer in model.buffers()]
     params = [p for _, p in named]
     total = [torch.zeros_like(p) for p in params]
-    for start in range(0, len(probe), _PIECE):
-        piece = probe[slice(start, start + _PIECE)]
+    for piece in _pieces(probe):
         gradients = torch.autograd.grad(mean_loss(model, piece), params)
         for sum_, gradient in zip(total, gradients, strict=True):
             sum_.add_(gradient, alpha=len(piece) / len(probe))
@@ -161,8 +160,7 @@ def evaluate(model: nn.Module, rows: Rows) -> tuple[float, float]:
     """The mean loss and the share of right targets; inf and NaN when the loss isn't finite."""
     loss = right = 0.0
     with _autocast(rows.targets.device):
-        for start in range(0, len(rows), _PIECE):
-            piece = rows[slice(start, start + _PIECE)]
+        for piece in _pieces(rows):
             logits = model(*piece.inputs).float()
             targets = piece.targets.flatten()
             flat = logits.flatten(0, -2)
@@ -182,6 +180,12 @@ def _batches(rows: Rows, size: int, seed: int) -> Iterator[Rows]:
         order = torch.randperm(len(rows), generator=generator).to(device)
         for start in range(0, len(rows) - size + 1, size):
             yield rows[order[start : start + size]]
+
+
+def _pieces(rows: Rows) -> Iterator[Rows]:
+    """The rows, as many at once as memory allows."""
+    size = max(1, min(_ROWS, _TARGETS * len(rows) // rows.targets.numel()))
+    return (rows[slice(start, start + size)] for start in range(0, len(rows), size))
 
 
 @contextmanager

@@ -98,7 +98,8 @@ class Results:
         """What every optimizer ended with: one row per task and optimizer, the lowest loss first.
 
         Columns: seeds, diverged, val_loss (mean over seeds) and half_width (of its 95 % interval),
-        best_loss (mean of the lowest of each run), val_accuracy, steps_to and seconds_to (the
+        best_loss (mean of the lowest of each run), early_loss (at the first mark after a quarter of
+        the steps), val_accuracy, steps_to and seconds_to (the
         reference's mean final loss: median over seeds of the first mark at or below it; inf where
         most runs never are), ms_per_step, state_bytes, the four columns of alignment (means over
         probes and seeds) and settings (JSON).
@@ -109,6 +110,7 @@ class Results:
         for task in self.tasks:
             runs = self.runs[self.runs.task == task]
             finals = self.last[self.last.task == task]
+            early = runs.step[runs.step >= runs.step.max() / 4].min()
             target = finals[finals.optimizer == self.protocol.reference].val_loss.mean()
             for name, group in runs.groupby("optimizer"):
                 ends = finals[finals.optimizer == name]
@@ -122,6 +124,7 @@ class Results:
                         "val_loss": ends.val_loss.mean(),
                         "half_width": half_width(ends.val_loss.tolist()),
                         "best_loss": group.groupby("seed").val_loss.min().mean(),
+                        "early_loss": group[group.step == early].val_loss.mean(),
                         "val_accuracy": ends.val_accuracy.mean(),
                         "steps_to": _reached(by_seed, "step", target),
                         "seconds_to": _reached(by_seed, "seconds", target),

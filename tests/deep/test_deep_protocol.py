@@ -53,7 +53,7 @@ def test_fewer_tasks_optimizers_and_trials():
         ('"rankone", ', '"rankon", ', "There is no deep optimizer rankon: did you mean rankone?"),
         ("alpha = [1e-3, 1.0]", "alpha = [1.0, 1e-3]", "The range of alpha is [1.0, 0.001]"),
         ('"cosine"', '"cosin"', "There is no schedule cosin: did you mean cosine?"),
-        ("batch = 16", "batch = 0", "has batch = 0: give at least 1."),
+        ("batch = 8 ", "batch = 0 ", "has batch = 0: give at least 1."),
         ("trials = 6 ", "trails = 6 ", "lacks 'trials': add it, as in studies/deep.toml."),
         ("[tuning]", "[tuning", "isn't TOML"),
     ],

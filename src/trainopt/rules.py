@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .vectors import Vector, add_outer, add_scaled, dot, matvec
+from .vectors import Vector, add_outer, add_product, add_scaled, dot, matvec, plus
 
 
 class Learned(NamedTuple):
@@ -56,9 +56,9 @@ def full(w: Any, g: Vector, A: Vector, b: Vector, *, alpha: Any, beta: Any) -> L
 
 def diagonal(w: Vector, g: Vector, a: Vector, b: Vector, *, alpha: Any, beta: Any) -> Learned:
     """A = diag(a) (Algorithm 2): memory 2 d, time O(d). All vectors have the shape of w."""
-    e = g - a * w - b
+    e = add_product(g - b, -1.0, a, w)  # g − a∘w − b
     ew = e * w
-    estimate = g - e * (1 - beta) + ew * w * alpha
+    estimate = add_product(plus(g, beta - 1, e), alpha, ew, w)  # g − (1 − β) e + α e∘w²
     return Learned((add_scaled(a, alpha, ew), add_scaled(b, beta, e)), estimate, e)
 
 

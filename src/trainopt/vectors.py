@@ -9,7 +9,7 @@ The functions below are the operations that plain operators can't say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -110,6 +110,31 @@ def add_scaled(x: Any, scale: Any, y: Any) -> Any:
     return x
 
 
+def plus(x: Any, scale: Any, y: Any) -> Any:
+    """Return x + scale · y, always as a new one."""
+    if isinstance(x, Tensor) or isinstance(scale, Tensor):
+        return x + y * scale
+    added: Sequence[Tensor]
+    if x.foreach:
+        added = torch._foreach_add(x.tensors, y.tensors, alpha=scale)
+    else:
+        added = [torch.add(p, q, alpha=scale) for p, q in zip(x.tensors, y.tensors, strict=True)]
+    return Vectors(added, foreach=x.foreach, joint=x.joint)
+
+
+def add_product(x: Any, scale: Any, y: Any, z: Any) -> Any:
+    """Return x + scale · y∘z, always as a new one."""
+    if isinstance(x, Tensor) or isinstance(scale, Tensor):
+        return x + y * z * scale
+    lists = x.tensors, y.tensors, z.tensors
+    added: Sequence[Tensor]
+    if x.foreach:
+        added = torch._foreach_addcmul(*lists, value=scale)
+    else:
+        added = [torch.addcmul(*each, value=scale) for each in zip(*lists, strict=True)]
+    return Vectors(added, foreach=x.foreach, joint=x.joint)
+
+
 def add_outer(A: Any, scale: Scalar, u: Any, v: Any) -> Any:
     """Return A + scale · u vᵀ, written into A where A allows it.
 
@@ -123,6 +148,25 @@ def add_outer(A: Any, scale: Scalar, u: Any, v: Any) -> Any:
         add(block, row, x) for (block, x), row in zip(_blocks(A, v), rows.tensors, strict=True)
     ]
     return A if A.inplace else Vectors(blocks, foreach=A.foreach)
+
+
+def slices(lists: list[list[Tensor]], size: int) -> Iterator[list[list[Tensor]]]:
+    """Cut lists of contiguous tensors, of like sizes, into runs of about `size` numbers.
+
+    Yields:
+        Lists parallel to `lists`, of small tensors as they are or of flat parts of a large one.
+    """
+
+    def cut(x: Tensor) -> Sequence[Tensor]:
+        return torch.split(x.view(-1), size) if x.numel() > size else (x,)
+
+    parts = [[part for x in tensors for part in cut(x)] for tensors in lists]
+    start, held = 0, 0
+    for stop, part in enumerate(parts[0], 1):
+        held += part.numel()
+        if held >= size or stop == len(parts[0]):
+            yield [tensors[start:stop] for tensors in parts]
+            start, held = stop, 0
 
 
 def flatten(x: Vectors) -> Vectors:

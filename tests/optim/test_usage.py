@@ -238,7 +238,14 @@ def test_complex_is_pairs_of_reals(cls, extra, foreach):
     start = torch.randn(3, 2, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
     p = torch.nn.Parameter(start.clone())
     q = torch.nn.Parameter(torch.view_as_real(start).clone())
-    settings = {"lr": 0.1, "alpha": 0.02, "beta": 0.4, "foreach": foreach, "keep_estimate": True, **extra}
+    settings = {
+        "lr": 0.1,
+        "alpha": 0.02,
+        "beta": 0.4,
+        "foreach": foreach,
+        "keep_estimate": True,
+        **extra,
+    }
     one, two = cls([p], **settings), cls([q], **settings)
     for t in range(10):
         fill_grads([q], t)
@@ -264,7 +271,14 @@ def test_complex_is_pairs_of_reals(cls, extra, foreach):
 def test_layout_does_not_matter(cls, extra, foreach, layout):
     x = torch.randn(2, 3, 4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     plain, other = torch.nn.Parameter(x.clone()), torch.nn.Parameter(layout(x.clone()))
-    settings = {"lr": 0.1, "alpha": 0.001, "beta": 0.4, "foreach": foreach, "keep_estimate": True, **extra}
+    settings = {
+        "lr": 0.1,
+        "alpha": 0.001,
+        "beta": 0.4,
+        "foreach": foreach,
+        "keep_estimate": True,
+        **extra,
+    }
     pairs = [(plain, cls([plain], **settings)), (other, cls([other], **settings))]
     for t in range(5):
         for p, optimizer in pairs:

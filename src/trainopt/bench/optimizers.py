@@ -152,7 +152,8 @@ def _registry() -> dict[str, Entry]:
         Entry("rankone", "RankOne-TO", RankOneTO, _learned, {**to, "alpha": 0.01}, learning(1.0)),
         # With α = 0 nothing is learned in A, and all three variants are this one.
         Entry("alpha0", "TO, α = 0", partial(DiagonalTO, alpha=0.0), _learned, to, AVERAGE),
-        # Diagonal-TO with a part removed: b stays the first gradient; the estimate from before the update.
+        # Diagonal-TO with a part removed: b stays the first gradient; the estimate from before the
+        # update.
         Entry(
             "fixed-b",
             "Diagonal-TO, b fixed",

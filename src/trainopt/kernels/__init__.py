@@ -1,8 +1,8 @@
 """Kernels that take a whole step at the least traffic to memory: what `fused` runs.
 
 `cpu` calls compiled C++ (step.cpp, built at the first use), `cuda` calls Triton. Both have one
-function per rule of `trainopt.rules`, which take a `Batch` and `Rates`, change weights and variables
-in place, and return ‖e‖².
+function per rule of `trainopt.rules`, which take a `Batch` and `Rates`, change weights and
+variables in place, and return ‖e‖².
 """
 
 from __future__ import annotations

@@ -19,9 +19,16 @@ import torch
 from ..cache import cache
 
 _SOURCE = Path(__file__).with_name("step.cpp")
-_FLAGS = (
-    "-std=c++17 -O3 -march=native -fno-math-errno -fno-trapping-math -fopenmp -shared -fPIC".split()
-)
+_FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-march=native",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fopenmp",
+    "-shared",
+    "-fPIC",
+]
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 

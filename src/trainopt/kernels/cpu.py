@@ -148,9 +148,7 @@ def _library(batch: Batch) -> ctypes.CDLL:
     return found
 
 
-def _taken(
-    batch: Batch, kernel: Callable[..., float], *structures: ctypes.Structure
-) -> Tensor:
+def _taken(batch: Batch, kernel: Callable[..., float], *structures: ctypes.Structure) -> Tensor:
     """Call the kernel; return ‖e‖² and tell autograd that the weights were written to."""
     squares = kernel(*map(ctypes.byref, structures))
     torch.autograd.graph.increment_version(batch.w)
@@ -190,4 +188,3 @@ def _pointers(tensors: list[Tensor]) -> array[int]:
 
 def _address(values: array[Any]) -> int:
     return values.buffer_info()[0]
-

@@ -313,12 +313,12 @@ class TrainableOptimizer(Optimizer):
         if wanted(group):
             w, g = [_real(p.detach()) for p in params], [_real(q) for q in grads]
             found, left = parts(group, w, g, state)
-            for kernels, batch, places in found:
+            for kernels, tensors, places in found:
                 estimate = None
                 if group["keep_estimate"] or not descends:
-                    estimate = [torch.empty_like(b) for b in batch.state[-1]]
-                batch = batch._replace(estimate=estimate)
+                    estimate = [torch.empty_like(b) for b in tensors.state[-1]]
                 those = [params[i] for i in places]
+                batch = tensors._replace(estimate=estimate)
                 squares = self._call(kernels, group, those, batch, rates)
                 taken.append(Taken(those, estimate, [squares.sqrt()]))
         if left:
@@ -370,9 +370,7 @@ class TrainableOptimizer(Optimizer):
                 for p, new in zip(params, new_variable.tensors, strict=True):
                     self._held[p][name] = new
         keeps = group["keep_estimate"] or not rates.descends
-        return Taken(
-            params, learned.estimate.tensors if keeps else None, learned.residual.tensors
-        )
+        return Taken(params, learned.estimate.tensors if keeps else None, learned.residual.tensors)
 
     def _state_dtype(self, param: Tensor, group: dict[str, Any]) -> torch.dtype:
         """Return the dtype of `param`'s state: as chosen, else real and at least float32.

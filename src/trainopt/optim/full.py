@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..memory import available_bytes, human_bytes
 from ..kernels import Batch, Rates
 from ..kernels.pending import Pending
+from ..memory import available_bytes, human_bytes
 from ..rules import Learned, full
 from ..settings import Rate
 from ..vectors import Vectors, flatten
@@ -22,9 +22,9 @@ class FullTO(TrainableOptimizer):
     """Every coordinate of the gradient is modelled as linear in all weights: Ĝ = A w + b.
 
     Memory: d² + d numbers of state. Time: O(d²) a step, and never a second array of d² numbers.
-    (Algorithm 1.) Where a kernel takes the step, updates of A wait in 16 vectors of d numbers and go
-    into A together; whoever reads `state` finds them in A. With scope="tensor", d is the size of
-    each tensor on its own.
+    (Algorithm 1.) Where a kernel takes the step, updates of A wait in 16 vectors of d numbers and
+    go into A together; whoever reads `state` finds them in A. With scope="tensor", d is the size
+    of each tensor on its own.
 
     Use it for small models, up to some thousand weights, where it is the strongest of the three.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -71,12 +72,9 @@ def parts(
 
 def _kernels(device: torch.device, param: torch.dtype, state: torch.dtype) -> ModuleType | str:
     """The kernels for this device and these dtypes, or why there are none."""
-    if device.type == "cpu":
-        from ..kernels import cpu as kernels
-    elif device.type == "cuda":
-        from ..kernels import cuda as kernels  # type: ignore[no-redef]
-    else:
+    if device.type not in ("cpu", "cuda"):
         return f"there are none for {device.type}"
+    kernels = importlib.import_module(f"trainopt.kernels.{device.type}")
     return kernels.missing(param, state) or kernels
 
 

@@ -1,0 +1,191 @@
+"""The rules as Triton kernels: one launch for all tensors of a group, two for RankOne-TO.
+
+A program does `_BLOCK` numbers of one tensor; tables on the device say of which one, and where its
+memory is. With TRITON_INTERPRET=1 the same kernels run on CPU tensors, which is how they are tested
+where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import itertools
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import Batch, Rates
+from .pending import Pending
+
+_BLOCK = 1024
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def missing(param: torch.dtype, state: torch.dtype) -> str:
+    """Why there are no kernels for these dtypes; "" when there are."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton isn't installed"
+    if not {param, state} <= set(_DTYPES):
+        return f"there are none for {param} with a state in {state}"
+    return ""
+
+
+class Carried:
+    """Which tensors of a batch are one vector; from step to step nothing is carried here.
+
+    Args:
+        first: number of the first tensor of each vector, and the number of all tensors.
+    """
+
+    def __init__(self, first: list[int]) -> None:
+        self.first = first
+
+
+def diagonal(batch: Batch, rates: Rates) -> Tensor:
+    """Diagonal-TO on all tensors, one pass: 28 bytes a weight in float32. state: a, b."""
+    from .triton_rules import diagonal_kernel
+
+    tables = _tables(batch, list(range(len(batch.w) + 1)))
+    squares = _partial(batch, tables.programs)
+    diagonal_kernel[(tables.programs,)](
+        *_common(batch, rates, tables), squares, **_constants(batch, rates)
+    )
+    return squares.sum()
+
+
+def rank_one(batch: Batch, rates: Rates, carried: Carried) -> Tensor:
+    """RankOne-TO, two passes: 56 bytes a weight in float32. state: a, c, b."""
+    from .triton_rules import dots_kernel, rank_one_kernel
+
+    tables = _tables(batch, carried.first)
+    common, constants = _common(batch, rates, tables), _constants(batch, rates)
+    partial = _partial(batch, tables.programs, 5)
+    dots_kernel[(tables.programs,)](*common, partial, **constants)
+    # In the order of the programs, so that a run can be repeated bit for bit.
+    dots = torch.segment_reduce(partial, "sum", lengths=tables.lengths, axis=0)
+    squares = _partial(batch, tables.programs)
+    rank_one_kernel[(tables.programs,)](*common, dots, squares, **constants)
+    return squares.sum()
+
+
+def full(batch: Batch, rates: Rates, pending: Pending, x: Tensor) -> Tensor:
+    """Full-TO: one product with A, whose updates wait as pairs. state: A, b. On any device.
+
+    Args:
+        batch: `estimate` is needed.
+        rates: of the step.
+        pending: the pairs beside the A of `batch`.
+        x: the weights that A reads, (columns,).
+    """
+    if pending.count == pending.capacity:
+        pending.flush()
+    count = pending.count
+    known, norm = pending.V[:count] @ x, torch.dot(x, x)
+    pending.V[count] = x  # before the weights move: x may share their memory
+    squares = norm.new_zeros((), dtype=torch.float64)
+    assert batch.estimate is not None
+    pieces = zip(batch.w, batch.g, *batch.state, pending.U, batch.estimate, strict=True)
+    for w, g, A, b, U, estimate in pieces:
+        product = (A @ x.to(A.dtype)).to(x.dtype) + U[:count].T @ known
+        gradient = g.to(x.dtype).mul(rates.sign)
+        e = gradient - product.view(g.shape) - b
+        b.add_(e * rates.beta)
+        estimate.copy_(gradient - e * (1 - rates.beta - rates.alpha * norm))
+        U[count] = e.reshape(-1) * rates.alpha
+        squares += e.square().sum()
+        if rates.descends:
+            step = estimate.to(x.dtype) + w.to(x.dtype) * rates.weight_decay
+            w.copy_(w.to(x.dtype) - step * rates.lr)
+    pending.count += 1
+    return squares
+
+
+class _Tables(NamedTuple):
+    """Where everything is, on the device.
+
+    Attributes:
+        addresses: of w, g, a, b, c and the estimate of every tensor, (6, tensors); 0 for none.
+        places: for every program its tensor, its first number and its vector, (3, programs).
+        sizes: numbers of every tensor.
+        lengths: programs of every vector.
+        programs: how many.
+    """
+
+    addresses: Tensor
+    places: Tensor
+    sizes: Tensor
+    lengths: Tensor
+    programs: int
+
+
+def _tables(batch: Batch, first: list[int]) -> _Tables:
+    a, *c, b = batch.state
+    none = [0] * len(batch.w)
+    addresses = [
+        none if tensors is None else [x.data_ptr() for x in tensors]
+        for tensors in (batch.w, batch.g, a, b, c[0] if c else None, batch.estimate)
+    ]
+    device = batch.w[0].device
+    sizes = tuple(w.numel() for w in batch.w)
+    places, lengths = _places(sizes, tuple(first), device)
+    return _Tables(
+        _on_device(tuple(itertools.chain(*addresses)), device).view(6, -1),
+        places,
+        _on_device(sizes, device),
+        lengths,
+        places.shape[1],
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _on_device(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+    """Copied once as long as nothing moves, so that a CUDA graph captures no copy."""
+    return torch.tensor(numbers, dtype=torch.int64, device=device)
+
+
+@functools.lru_cache(maxsize=64)
+def _places(
+    sizes: tuple[int, ...], first: tuple[int, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    rows = []
+    lengths = []
+    for vector, (start, stop) in enumerate(itertools.pairwise(first)):
+        of_vector = [
+            (tensor, at, vector)
+            for tensor in range(start, stop)
+            for at in range(0, sizes[tensor], _BLOCK)
+        ]
+        rows += of_vector
+        lengths.append(len(of_vector))
+    columns = torch.tensor(rows, dtype=torch.int64).view(-1, 3).T.contiguous()
+    return columns.to(device), torch.tensor(lengths, dtype=torch.int64, device=device)
+
+
+def _partial(batch: Batch, *shape: int) -> Tensor:
+    return torch.empty(shape, dtype=torch.float64, device=batch.w[0].device)
+
+
+def _common(batch: Batch, rates: Rates, tables: _Tables) -> list[Any]:
+    """What every kernel takes first: the tables, the number of tensors, and the rates."""
+    device = batch.w[0].device
+    numbers = (rates.lr, rates.alpha, rates.beta, rates.weight_decay, rates.sign)
+    if any(isinstance(number, Tensor) and number.is_cuda for number in numbers):
+        values = torch.stack([torch.as_tensor(n, device=device).double() for n in numbers])
+    else:
+        values = torch.tensor([float(n) for n in numbers], dtype=torch.float64).to(device)
+    return [tables.addresses, tables.places, tables.sizes, values, len(batch.w), tables.programs]
+
+
+def _constants(batch: Batch, rates: Rates) -> dict[str, Any]:
+    from .triton_rules import LANGUAGE_DTYPES
+
+    state = batch.state[-1][0].dtype
+    return {
+        "P": LANGUAGE_DTYPES[batch.w[0].dtype],
+        "S": LANGUAGE_DTYPES[state],
+        "T": LANGUAGE_DTYPES[torch.promote_types(state, torch.float32)],
+        "KEEPS": batch.estimate is not None,
+        "DESCENDS": rates.descends,
+        "BLOCK": _BLOCK,
+    }

@@ -18,6 +18,7 @@ from trainopt.bench.optimizers import DEFAULT, OPTIMIZERS
 from trainopt.bench.problems import MODELS, PROBLEMS
 from trainopt.bench.report import text_table, write_report
 from trainopt.bench.terminal import sentences, show
+from trainopt.benchmarks.cli import app as benchmarks
 from trainopt.deep.cli import compare_task, deep
 from trainopt.deep.optimizers import OPTIMIZERS as DEEP_OPTIMIZERS
 from trainopt.deep.tasks import TASKS
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 study.command()(deep)
 app.add_typer(study, name="study")
+app.add_typer(benchmarks, name="bench")
 
 
 @app.callback(invoke_without_command=True)

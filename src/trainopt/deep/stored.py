@@ -10,8 +10,8 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from trainopt.bench.data.archive import cache
 from trainopt.bench.folder import write_whole
+from trainopt.cache import cache
 
 
 def stored(name: str, weights: str, inputs: Tensor, compute: Callable[[], Tensor]) -> Tensor:

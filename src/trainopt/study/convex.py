@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
-import os
 import random
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pandas as pd
-import torch
 
 from trainopt.bench.errors import InputError
 from trainopt.bench.folder import write_whole
 from trainopt.bench.progress import Progress
 from trainopt.study.batched import Batched
 from trainopt.study.facts import facts
+from trainopt.study.processes import spread
 from trainopt.study.protocol import Case, Protocol
 from trainopt.study.provenance import provenance
 from trainopt.study.search import Unit, finished, run_unit, study_name
@@ -97,7 +91,7 @@ def _search(
             (unit, protocol, manifest["cases"][unit[0].name]["best"], storage_url, out)
             for unit in missing
         )
-        for unit in _spread(_work, list(jobs), workers):
+        for unit in spread(_work, list(jobs), workers):
             bar.describe(f"{unit[0].name}: {unit[1]}")
             bar.counter(_cost(unit))(1)
     _export(units, protocol, storage, out)
@@ -167,32 +161,6 @@ def _sizes(case: Case) -> dict[str, int]:
 # In the worker processes ----------------------------------------------------------------------
 
 Job = tuple[Unit, Protocol, float, str | None, Path]
-
-
-def _spread(work: Callable[[Job], Unit], jobs: list[Job], workers: int) -> Iterator[Unit]:
-    """Do the jobs in `workers` processes; yield each one's unit as it ends."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as executor:
-        try:
-            for future in as_completed([executor.submit(work, job) for job in jobs]):
-                yield future.result()
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _start_worker() -> None:
-    """One thread each; a worker ends at once with Ctrl-C, and with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 @lru_cache(maxsize=2)

@@ -18,6 +18,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from trainopt.bench.errors import InputError
+from trainopt.cache import cache
 
 # A package leaves the first of them when its Debian release is archived.
 _DEBIAN = (
@@ -95,13 +96,6 @@ class Archive:
             )
         _write(path, content)
         return path
-
-
-def cache() -> Path:
-    """The folder of fetched packages: $TRAINOPT_CACHE, else trainopt in the user's cache."""
-    if chosen := os.environ.get("TRAINOPT_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trainopt"
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -75,7 +75,7 @@ def step_rows(device: torch.device, repeats: int) -> Iterator[Row]:
         yield from _measured(workload, CONTENDERS, shapes(), device, repeats, bandwidth["copy"])
     for d in FULL_SIZES:
         yield from _measured(
-            f"Full-TO, d = {d:,}".replace(",", " "),
+            f"Full-TO, d = {d:_}".replace("_", " "),
             full_contenders(d),
             [(d,)],
             device,

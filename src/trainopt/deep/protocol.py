@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +18,7 @@ from trainopt.deep.runner import Plan
 from trainopt.deep.schedules import SCHEDULES
 from trainopt.deep.task import Size
 from trainopt.deep.tasks import task_named
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from trainopt.study.toml import protocol_table
 
 PATH = Path("studies/deep.toml")
 
@@ -129,19 +124,8 @@ def read_protocol(path: Path = PATH, *, size: Size = "cpu", quick: bool = False)
     """
     if size not in get_args(Size):
         raise InputError(f"The size is {size}: give one of {', '.join(get_args(Size))}.")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(
-            f"There is no protocol {path}: run this in a clone of trainopt, or give one with "
-            "--protocol."
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} isn't TOML ({error}): mend that line.") from error
-    try:
+    with protocol_table(path, "studies/deep.toml") as table:
         return _protocol(table, size, quick)
-    except KeyError as error:
-        raise InputError(f"{path} lacks {error}: add it, as in studies/deep.toml.") from error
 
 
 def _protocol(table: dict[str, Any], size: Size, quick: bool) -> Protocol:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,7 @@ from trainopt.bench.data.named import SOURCES
 from trainopt.bench.errors import InputError, did_you_mean
 from trainopt.bench.optimizers import OPTIMIZERS, Settings
 from trainopt.bench.problems import MODELS, Problem
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from trainopt.study.toml import protocol_table
 
 # SVRG isn't an optimizer that `compare` can run: it needs gradients at two points.
 _SVRG: Settings = {"lr": 0.1, "lr_schedule": "constant"}
@@ -100,19 +95,8 @@ def read_protocol(path: Path, quick: bool = False) -> Protocol:
     Raises:
         InputError: there is no such file, or something in it isn't known.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(
-            f"There is no protocol {path}: run this in a clone of trainopt, or give one with "
-            "--protocol."
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} isn't TOML ({error}): mend that line.") from error
-    try:
+    with protocol_table(path, "studies/convex.toml") as table:
         return _protocol(table, quick)
-    except KeyError as error:
-        raise InputError(f"{path} lacks {error}: add it, as in studies/convex.toml.") from error
 
 
 def _protocol(table: dict[str, Any], quick: bool) -> Protocol:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.tables import TITLES, Results
 
 Cells: TypeAlias = tuple[list[str], list[list[str]]]
@@ -17,21 +18,23 @@ _MARKS = {"win": " ✓", "loss": " ✗", "tie": ""}
 
 
 def losses(results: Results) -> Cells:
-    """The mean final validation loss, marked by the verdict against the reference; mean ranks."""
+    """The mean final validation loss, marked by the verdict against the reference; mean ranks.
+
+    The rank is over the tasks that are whole.
+    """
     table = results.final.pivot(index="optimizer", columns="task", values="val_loss")
     table = table[results.tasks]
-    ranks = table.rank().mean(axis=1).sort_values()
     verdicts = _verdicts(results.against(results.protocol.reference))
     rows = [
         [
             TITLES[str(name)],
             *(
-                _number(table.loc[name, task], 3) + _MARKS[verdicts.get((name, task), "tie")]
+                _number(table.loc[name, task], 3) + _MARKS[verdicts.get((str(name), task), "tie")]
                 for task in results.tasks
             ),
-            f"{rank:.1f}",
+            _number(rank, 1),
         ]
-        for name, rank in ranks.items()
+        for name, rank in results.ranks().items()
     ]
     return ["optimizer", *results.tasks, "mean rank"], rows
 
@@ -51,6 +54,25 @@ def handed_over(results: Results) -> Cells:
                 cells.append("–")
         rows.append(cells)
     return ["on Ĝ", *results.tasks], rows
+
+
+def at_equal_settings(results: Results) -> Cells:
+    """The first trials of optimizers on Ĝ: the difference of the loss to that of the same on g.
+
+    Both have the same learning rate, schedule and momentum there, so that no search is in the
+    difference; it is one run.
+    """
+    first = results.trials[results.trials.number == 0]
+    scores = first.pivot(index="optimizer", columns="task", values="score")
+    rows = []
+    for name, entry in OPTIMIZERS.items():
+        if entry.plain in scores.index and name in scores.index:
+            change = scores.loc[name] - scores.loc[entry.plain]
+            start = results.protocol.starts[name]
+            setting = f"α = {start.get('alpha', 0.0):g}, β = {start['beta']:g}"
+            cells = [_number(change[task], 4, sign=True) for task in results.tasks]
+            rows.append([f"{entry.title.split(',')[0]}: {setting}", *cells])
+    return ["first trial on Ĝ", *results.tasks], rows
 
 
 def cosines(results: Results) -> Cells:
@@ -79,8 +101,9 @@ def markdown(cells: Cells) -> str:
 
 
 def summary(results: Results) -> str:
-    """The three tables in Markdown, as docs/deep.md has them."""
-    return "\n\n".join(markdown(each(results)) for each in (losses, handed_over, cosines)) + "\n"
+    """All tables in Markdown, as docs/deep.md has them."""
+    tables = (losses, handed_over, at_equal_settings, cosines)
+    return "\n\n".join(markdown(each(results)) for each in tables) + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:

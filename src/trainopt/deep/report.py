@@ -11,7 +11,7 @@ import pandas as pd
 
 from trainopt.bench.folder import write_whole
 from trainopt.bench.page import filled, html_table
-from trainopt.deep.matrices import cosines, handed_over, losses, summary
+from trainopt.deep.matrices import at_equal_settings, cosines, handed_over, losses, summary
 from trainopt.deep.pictures import save_pictures
 from trainopt.deep.tables import TITLES, Results, counted, headline
 from trainopt.deep.tasks import TASKS
@@ -42,6 +42,7 @@ def write_deep_report(results: Results, out: Path) -> None:
         summary=html_table(*_summary(results)),
         handed_over=html_table(*handed_over(results)),
         estimated=html_table(*_behind(results)),
+        equal=html_table(*at_equal_settings(results)),
         cosines=html_table(*cosines(results)),
         tasks="\n".join(_section(results, task, captions) for task in results.tasks),
         pictures="\n".join(_figure(n, text) for n, text in captions.items() if "forest" in n),
@@ -103,15 +104,13 @@ def _summary(results: Results) -> tuple[list[str], list[list[str]]]:
         columns += [f"vs {TITLES[reference]}: win / tie / loss"]
         counts.append(counted(table) if len(table) else pd.DataFrame())
     columns.append("mean rank by loss")
-    pivot = results.final.pivot(index="task", columns="optimizer", values="val_loss")
-    ranks = pivot.rank(axis=1).mean().sort_values()
     rows = []
-    for name, rank in ranks.items():
+    for name, rank in results.ranks().items():
         cells = [TITLES[str(name)]]
         for table in counts:
             there = name in table.index
             cells.append(" / ".join(str(c) for c in table.loc[str(name)]) if there else "–")
-        rows.append([*cells, f"{rank:.1f}"])
+        rows.append([*cells, _number(rank, 1)])
     return columns, rows
 
 
@@ -167,7 +166,14 @@ def _facts(results: Results) -> str:
     protocol = results.protocol
     wanted = sum(len(b.optimizers) for b in protocol.budgets if b.task in results.manifest["tasks"])
     there = len(results.final)
-    part = "" if there == wanted else f" {there} of {wanted} searches are finished."
+    part = (
+        ""
+        if there == wanted
+        else (
+            f" The study is not finished: {there} of {wanted} searches are, and the tasks "
+            f"{', '.join(results.whole) or 'none'} are whole."
+        )
+    )
     return (
         f"{len(results.tasks)} tasks at the {results.manifest['size']} size; every optimizer with "
         f"{protocol.trials} trials, then {protocol.seeds} fresh seeds. Starting point and data "

@@ -62,6 +62,18 @@ class Results:
         there = set(self.runs.task)
         return [name for name in self.protocol.tasks if name in there]
 
+    @property
+    def whole(self) -> list[str]:
+        """Those of which every optimizer is finished."""
+        there = self.runs.groupby("task").optimizer.nunique()
+        return [b.task for b in self.protocol.budgets if there.get(b.task, 0) == len(b.optimizers)]
+
+    def ranks(self) -> pd.Series[float]:
+        """The mean rank of every optimizer by its final loss, over the tasks that are whole."""
+        table = self.final.pivot(index="optimizer", columns="task", values="val_loss")
+        ranks: pd.Series[float] = table[self.whole].rank().mean(axis=1).sort_values()
+        return ranks
+
     @cached_property
     def last(self) -> pd.DataFrame:
         """The last row of every run."""

@@ -1,0 +1,24 @@
+"""The numbers in docs/deep.md are those of the committed results."""
+
+from pathlib import Path
+
+import pytest
+
+from trainopt.deep.matrices import summary
+from trainopt.deep.protocol import read_protocol
+from trainopt.deep.tables import Results
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def committed():
+    return Results.load(ROOT / "results" / "deep", read_protocol(ROOT / "studies" / "deep.toml"))
+
+
+def test_tables_in_the_document_are_those_of_the_results(committed):
+    tables = summary(committed)
+    assert (ROOT / "results" / "deep" / "summary.md").read_text() == tables
+    page = (ROOT / "docs" / "deep.md").read_text()
+    for table in tables.split("\n\n"):
+        assert table.strip() in page

@@ -10,6 +10,9 @@ from rich.console import Console
 from trainopt.bench.report import text_table
 from trainopt.bench.stats import final_table
 from trainopt.memory import human_bytes
+from trainopt.study.names import TITLES
+from trainopt.study.protocol import read_protocol
+from trainopt.study.tables import Results, headline
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -39,6 +42,25 @@ def test_tables_in_the_readme_are_those_of_the_results(name):
         console.print(text_table(table))
     lines = [line.rstrip() for line in captured.get().splitlines()]
     assert "\n".join(lines) in (ROOT / "README.md").read_text()
+
+
+def test_the_convex_page_says_what_the_results_say():
+    page = (ROOT / "docs" / "convex.md").read_text()
+    folder = ROOT / "results" / "convex"
+    results = Results.load(folder, read_protocol(ROOT / "studies" / "convex.toml"))
+    for sentence in headline(results):
+        assert f"- {sentence}\n" in page
+        assert sentence.split(": ", 1)[1] in (folder / "report.html").read_text()
+    summary = pd.read_csv(folder / "summary.csv").set_index("optimizer")
+    for name, row in summary.iterrows():
+        if name != "adam":
+            counts = " / ".join(f"{row[f'{kind}:adam']:.0f}" for kind in ("win", "tie", "loss"))
+            assert f"| {TITLES[name]} | {counts} | {row['difference:adam']:+.2f} |".replace(
+                "| -", "| −"
+            ) in page
+    for case in pd.read_csv(folder / "cases.csv").itertuples():
+        assert f"| {case.case} | {case.model} | {case.l2:g} | {case.n} | {case.d} |" in page
+        assert f"| {case.condition:.0f} | {case.source} | {case.licence} |" in page
 
 
 def test_memory_in_the_documents():

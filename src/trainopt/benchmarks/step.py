@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from trainopt.benchmarks.contenders import CONTENDERS, REFERENCE, Contender, full_contenders
-from trainopt.benchmarks.workloads import FULL_SIZES, WORKLOADS, parameters
+from trainopt.benchmarks.workloads import FULL_SIZES, WORKLOADS, copies, parameters
 from trainopt.study.memory import PeakBytes
 
 Row = dict[str, Any]
@@ -92,9 +92,8 @@ def _measured(
     repeats: int,
     limit: float,
 ) -> Iterator[Row]:
-    # The same weights for all: the learning rate moves them by nothing that matters.
     params = parameters(shapes, device)
-    steps = {c.title: c.build(params) for c in contenders}
+    steps = {c.title: c.build(copies(params)) for c in contenders}
     seconds = seconds_of(steps, repeats)
     weights = sum(p.numel() for p in params)
     for c in contenders:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from trainopt.benchmarks.contenders import CONTENDERS
 from trainopt.benchmarks.step import seconds_of
+from trainopt.benchmarks.workloads import copies
 from trainopt.deep.models.resnet import ResNet
 
 
@@ -50,7 +51,7 @@ def training_rows(device: torch.device, repeats: int) -> Iterator[dict[str, Any]
             torch.autograd.backward(loss(model))
 
         seconds = seconds_of({"gradients": gradients}, max(2, repeats // 5))["gradients"]
-        steps = {c.title: c.build(list(model.parameters())) for c in CONTENDERS}
+        steps = {c.title: c.build(copies(model.parameters())) for c in CONTENDERS}
         for contender, step in seconds_of(steps, repeats).items():
             yield {
                 "model": name,

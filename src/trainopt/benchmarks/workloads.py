@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -49,3 +49,13 @@ def parameters(shapes: Shapes, device: torch.device) -> list[Tensor]:
         p.grad = torch.randn(shape, generator=generator, device=device)
         params.append(p)
     return params
+
+
+def copies(params: Iterable[Tensor]) -> list[Tensor]:
+    """The same parameters once more, with the same gradients: RankOne-TO notices other writers."""
+    twins = []
+    for p in params:
+        twin = p.detach().clone().requires_grad_()
+        twin.grad = p.grad
+        twins.append(twin)
+    return twins

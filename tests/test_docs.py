@@ -63,6 +63,13 @@ def test_the_convex_page_says_what_the_results_say():
         assert f"| {case.condition:.0f} | {case.source} | {case.licence} |" in page
 
 
+def test_the_speed_page_says_what_was_measured():
+    page = (ROOT / "docs" / "speed.md").read_text()
+    for row in pd.read_csv(ROOT / "results" / "step" / "step.csv").itertuples():
+        measured = f"{row.ms:.3g} | {row.gb_per_s:.3g} | {100 * row.of_limit:.0f} %"
+        assert f"| {row.workload} | {row.contender} | {measured} |" in page
+
+
 def test_memory_in_the_documents():
     d = 10_010
     sizes = [human_bytes(4 * count) for count in (d * d + d, 2 * d, 3 * d)]

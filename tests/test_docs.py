@@ -55,9 +55,12 @@ def test_the_convex_page_says_what_the_results_say():
     for name, row in summary.iterrows():
         if name != "adam":
             counts = " / ".join(f"{row[f'{kind}:adam']:.0f}" for kind in ("win", "tie", "loss"))
-            assert f"| {TITLES[name]} | {counts} | {row['difference:adam']:+.2f} |".replace(
-                "| -", "| −"
-            ) in page
+            assert (
+                f"| {TITLES[name]} | {counts} | {row['difference:adam']:+.2f} |".replace(
+                    "| -", "| −"
+                )
+                in page
+            )
     for case in pd.read_csv(folder / "cases.csv").itertuples():
         assert f"| {case.case} | {case.model} | {case.l2:g} | {case.n} | {case.d} |" in page
         assert f"| {case.condition:.0f} | {case.source} | {case.licence} |" in page
@@ -68,6 +71,20 @@ def test_the_speed_page_says_what_was_measured():
     for row in pd.read_csv(ROOT / "results" / "step" / "step.csv").itertuples():
         measured = f"{row.ms:.3g} | {row.gb_per_s:.3g} | {100 * row.of_limit:.0f} %"
         assert f"| {row.workload} | {row.contender} | {measured} |" in page
+
+
+def test_the_readme_repeats_the_pages():
+    readme = (ROOT / "README.md").read_text()
+    page = (ROOT / "docs" / "convex.md").read_text()
+    verdicts = re.findall(r"^\| .* \d+ / \d+ / \d+ \|.*$", readme, re.MULTILINE)
+    assert len(verdicts) > 5
+    for line in verdicts:
+        assert line in page
+    table = pd.read_csv(ROOT / "results" / "step" / "step.csv").set_index("contender")
+    for name in ("AdamW, fused", "Diagonal-TO, fused", "RankOne-TO, fused"):
+        (cells,) = re.findall(rf"^\| {name} \|(.*)\|$", readme, re.MULTILINE)
+        measured = [f"{ms:.3g}" for ms in table.loc[name].ms]
+        assert [cell.strip() for cell in cells.split("|")] == measured[:5]
 
 
 def test_memory_in_the_documents():

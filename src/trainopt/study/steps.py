@@ -110,13 +110,13 @@ def _full_start(w: Tensor, steps: int) -> State:
 
 def _full_step(w: Tensor, gradient: Gradient, s: State, h: Rates) -> tuple[Tensor, Tensor]:
     """Full-TO; with A = Σ (α e) wᵀ over the steps so far, A w costs 2 t d instead of d²."""
-    t = int(h["t"])
     g, alpha, beta = gradient(w), h["alpha"], h["beta"]
     e = g - s["b"]
     if "A" in s:
         e -= torch.bmm(s["A"], w[:, :, None])[:, :, 0]
         s["A"].baddbmm_((alpha * e)[:, :, None], w[:, None, :])
     else:
+        t = int(h["t"])
         past = torch.bmm(s["weights"][:, : t - 1], w[:, :, None])
         e -= torch.bmm(past.transpose(1, 2), s["residuals"][:, : t - 1])[:, 0]
         s["residuals"][:, t - 1] = alpha * e

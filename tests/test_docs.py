@@ -73,6 +73,26 @@ def test_the_speed_page_says_what_was_measured():
         assert f"| {row.workload} | {row.contender} | {measured} |" in page
 
 
+def test_the_theory_page_says_what_was_measured():
+    page = (ROOT / "docs" / "theory.md").read_text()
+    slopes = pd.read_csv(ROOT / "results" / "theory" / "slopes.csv")
+    for (function, optimizer), rows in slopes.groupby(["function", "optimizer"]):
+        cells = [
+            f"{row.slope:.2f} [{row.low:.2f}, {row.high:.2f}]"
+            for name in ("distance", "estimator_error")
+            for row in rows[rows.quantity == name].itertuples()
+        ]
+        assert f"| {function} | {TITLES[optimizer]} | {cells[0]} | {cells[1]} |" in page
+    learning = slopes[slopes.optimizer.isin(["full", "diagonal", "rankone"])]
+    assert (learning.low <= -1).all()
+    assert (learning.high >= -1).all()
+    table = pd.read_csv(ROOT / "results" / "memory" / "memory.csv")
+    for row in table[table.d == 10_010].itertuples():
+        if row.optimizer != "sgd":
+            assert f"{TITLES[row.optimizer]} {human_bytes(int(row.state_formula))}" in page
+        assert row.memory in (row.state, pytest.approx(float("nan"), nan_ok=True))
+
+
 def test_the_readme_repeats_the_pages():
     readme = (ROOT / "README.md").read_text()
     page = (ROOT / "docs" / "convex.md").read_text()

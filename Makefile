@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 		--epochs 10 --seeds 3 --tune 8 --out demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .

@@ -76,7 +76,7 @@ def test_bad_input_is_one_sentence_and_code_2(tmp_path, arguments, sentence):
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(tmp_path):
-    arguments = ["compare", "digits-softmax", "--epochs", "30", "--seeds", "2", "--tune", "2"]
+    arguments = ["compare", "digits-softmax", "--epochs", "30", "--seeds", "8", "--tune", "2"]
     arguments += ["--optimizers", "adam,sgd", "--out", str(tmp_path / "out")]
     process = subprocess.Popen(
         [sys.executable, "-m", "trainopt", *arguments], stderr=subprocess.PIPE, text=True
@@ -92,7 +92,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(tmp_path):
     kept = pd.read_parquet(tmp_path / "out" / "runs.parquet")
     assert command(*arguments).returncode == 0
     whole = pd.read_parquet(tmp_path / "out" / "runs.parquet")
-    assert len(whole) == 31 * 2 * 3
+    assert len(whole) == 31 * 8 * 3
     pd.testing.assert_frame_equal(whole.iloc[: len(kept)], kept)
 
 

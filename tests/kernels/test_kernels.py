@@ -9,6 +9,7 @@ import torch
 from side_by_side import CASES, SHAPES, WIDE, assert_near, train_both
 
 from trainopt import DiagonalTO, FullTO, InverseTime, RankOneTO
+from trainopt.bench.variants import LaggedDiagonalTO
 from trainopt.kernels import build, cpu
 
 pytestmark = pytest.mark.skipif(
@@ -196,6 +197,33 @@ def test_without_a_compiler_it_goes_on_unless_asked(monkeypatch):
     with pytest.raises(RuntimeError, match="fused=True has no kernel here, no C\\+\\+ compiler"):
         DiagonalTO([p], lr=0.1, fused=True).step()
     torch.testing.assert_close(p.detach(), before, rtol=0, atol=0)
+
+
+def test_sharded_parameters_are_left_to_the_rule():
+    """A subclass of Tensor may be more than its memory: a kernel must not touch it."""
+
+    class Wrapped(torch.Tensor):
+        pass
+
+    p = torch.nn.Parameter(torch.ones(3).as_subclass(Wrapped))
+    q = torch.nn.Parameter(torch.ones(3))
+    p.grad, q.grad = torch.ones(3), torch.ones(3)
+    DiagonalTO([p], lr=0.1, beta=0.5).step()
+    DiagonalTO([q], lr=0.1, beta=0.5, fused=False).step()
+    assert p.tolist() == q.tolist()
+    with pytest.raises(RuntimeError, match="a Wrapped is more than its memory"):
+        DiagonalTO([p], lr=0.1, fused=True).step()
+
+
+def test_a_rule_of_its_own_has_no_kernel():
+    p = torch.nn.Parameter(torch.ones(3))
+    p.grad = torch.ones(3)
+    optimizer = LaggedDiagonalTO([p], lr=0.1, beta=0.5)
+    optimizer.step()
+    assert p.tolist() == [1.0, 1.0, 1.0]  # the estimate from before the update is 0
+    optimizer.param_groups[0]["fused"] = True
+    with pytest.raises(RuntimeError, match="no kernel for the rule lagged_diagonal"):
+        optimizer.step()
 
 
 def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):

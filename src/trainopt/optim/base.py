@@ -310,7 +310,7 @@ class TrainableOptimizer(Optimizer):
         )
         taken = []
         left = list(range(len(params)))
-        if wanted(group):
+        if wanted(group, type(self).rule):
             w, g = [_real(p.detach()) for p in params], [_real(q) for q in grads]
             found, left = parts(group, w, g, state)
             for kernels, tensors, places in found:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..kernels import Batch
+from ..rules import Rule, diagonal, full, rank_one
 
 
 class Part(NamedTuple):
@@ -20,9 +21,19 @@ class Part(NamedTuple):
     places: list[int]
 
 
-def wanted(group: dict[str, Any]) -> bool:
-    """Whether the group may run on kernels: it asked for them, or leaves the choice to us."""
+def wanted(group: dict[str, Any], rule: Rule) -> bool:
+    """Whether the group may run on kernels: it asked for them, or leaves the choice to us.
+
+    Raises:
+        RuntimeError: fused=True, and the rule has no kernel: a subclass brought its own.
+    """
     if torch.compiler.is_compiling() or group["differentiable"]:
+        return False
+    if rule not in (diagonal, rank_one, full):
+        if group["fused"]:
+            raise RuntimeError(
+                f"fused=True has no kernel for the rule {rule.__name__}: give fused=None or False."
+            )
         return False
     return bool(group["fused"] or (group["fused"] is None and group["foreach"] is None))
 

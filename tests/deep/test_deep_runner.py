@@ -25,7 +25,10 @@ SETTINGS = {
 def run(name="sgd", settings=None, plan=None, task=None, seed=0):
     task = task or tiny()
     plan = plan or Plan.of(12, 8, 4, 2)
-    return train(task, task.validation, OPTIMIZERS[name], SETTINGS | (settings or {}), seed, plan)
+    entry = OPTIMIZERS[name]
+    needed = entry.settings + (OPTIMIZERS[entry.plain].settings if entry.plain else ())
+    chosen = {key: (SETTINGS | (settings or {}))[key] for key in needed}
+    return train(task, task.validation, entry, chosen, seed, plan)
 
 
 def test_sgd_is_the_loop_written_out():

@@ -30,7 +30,11 @@ def protocol_file(tmp_path_factory):
     start, end = head.index("optimizers = ["), head.index("[tuning]")
     names = '["alpha0", "adamw", "adamw-diagonal", "diagonal"]'
     head = head[:start] + f"optimizers = {names}\n\n" + head[end:]
-    for old, new in (("trials = 6 ", "trials = 3 "), ("startup = 3 ", "startup = 2 ")):
+    for old, new in (
+        ("trials = 10 ", "trials = 3 "),
+        ("startup = 4 ", "startup = 2 "),
+        ("seeds = 5 ", "seeds = 3 "),
+    ):
         assert old in head
         head = head.replace(old, new)
     path = tmp_path_factory.mktemp("protocol") / "deep.toml"
@@ -105,10 +109,13 @@ def test_the_command_and_its_report(protocol_file, tmp_path):
         assert word in done.stdout
     protocol = read_protocol(protocol_file)
     found = Results.load(out, protocol)
-    assert len(found.runs) == 4 * 3 * 7
+    assert len(found.runs) == 4 * 3 * 9
     assert not found.runs.duplicated(["task", "optimizer", "seed", "step"]).any()
     final = found.final.set_index("optimizer")
     last = found.runs[(found.runs.optimizer == "adamw") & (found.runs.step == 8)]
+    mine, plain = (json.loads(final.settings[name]) for name in ("adamw-diagonal", "adamw"))
+    assert mine.items() > plain.items()
+    assert set(mine) - set(plain) == {"alpha", "beta"}
     assert final.loc["adamw", "val_loss"] == pytest.approx(last.val_loss.mean())
     page = (out / "report.html").read_text()
     assert f"{last.val_loss.mean():.4f}" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -56,31 +57,27 @@ def handed_over(results: Results) -> Cells:
     return ["on Ĝ", *results.tasks], rows
 
 
-def at_equal_settings(results: Results) -> Cells:
-    """The first trials of optimizers on Ĝ: the difference of the loss to that of the same on g.
-
-    Both have the same learning rate, schedule and momentum there, so that no search is in the
-    difference; it is one run.
-    """
-    first = results.trials[results.trials.number == 0]
-    scores = first.pivot(index="optimizer", columns="task", values="score")
+def chosen(results: Results) -> Cells:
+    """The α and β of the best trials."""
+    found = results.final.set_index(["optimizer", "task"]).settings
     rows = []
     for name, entry in OPTIMIZERS.items():
-        if entry.plain in scores.index and name in scores.index:
-            change = scores.loc[name] - scores.loc[entry.plain]
-            start = results.protocol.starts[name]
-            setting = f"α = {start.get('alpha', 0.0):g}, β = {start['beta']:g}"
-            cells = [_number(change[task], 4, sign=True) for task in results.tasks]
-            rows.append([f"{entry.title.split(',')[0]}: {setting}", *cells])
-    return ["first trial on Ĝ", *results.tasks], rows
+        if "beta" in entry.settings and name in found:
+            cells = []
+            for task in results.tasks:
+                settings = json.loads(found.get((name, task), "{}"))
+                names = [each for each in ("alpha", "beta") if each in settings]
+                cells.append(", ".join(f"{settings[each]:.2g}" for each in names) or "–")
+            rows.append([entry.title, *cells])
+    return ["α, β found", *results.tasks], rows
 
 
 def cosines(results: Results) -> Cells:
     """The mean of cos(Ĝ, ∇F) over probes and seeds; in brackets that of the mini-batch gradient."""
     rows = []
-    for name in ("diagonal", "rankone", "alpha0", "adamw", "adamw-diagonal", "adamw-alpha0", "sgd"):
+    for name in OPTIMIZERS:
         mine = results.final[results.final.optimizer == name].set_index("task")
-        if mine.empty:
+        if mine.empty or OPTIMIZERS[name].is_gradient:
             continue
         cells = [TITLES[name]]
         for task in results.tasks:
@@ -102,7 +99,7 @@ def markdown(cells: Cells) -> str:
 
 def summary(results: Results) -> str:
     """All tables in Markdown, as docs/deep.md has them."""
-    tables = (losses, handed_over, at_equal_settings, cosines)
+    tables = (losses, handed_over, chosen, cosines)
     return "\n\n".join(markdown(each(results)) for each in tables) + "\n"
 
 

@@ -32,7 +32,8 @@ class Entry:
         make: make(named parameters, lr, **settings).
         settings: names of what is searched.
         direction: its estimate of the full gradient, after a step.
-        plain: what it is without the learned estimate, for `Estimated` ones.
+        plain: of an `Estimated` one, what it is without the learned estimate. It takes the best
+            settings of that, and only its own are searched.
     """
 
     name: str
@@ -42,9 +43,14 @@ class Entry:
     direction: Direction
     plain: str | None = None
 
+    @property
+    def is_gradient(self) -> bool:
+        """Whether its estimate of the full gradient is the mini-batch gradient itself."""
+        return self.direction is _gradient
+
     def build(self, named: Named, settings: Settings) -> Optimizer:
         """Build the optimizer at its first learning rate."""
-        own = {name: settings[name] for name in self.settings if not name.endswith("_schedule")}
+        own = {name: value for name, value in settings.items() if name != "lr_schedule"}
         optimizer = self.make(named, **own)
         if hasattr(optimizer, "train"):  # schedule-free ones start in the other mode
             optimizer.train()
@@ -90,7 +96,7 @@ def _sgd(named: Named, lr: float, one_minus_momentum: float) -> Optimizer:
     return torch.optim.SGD([p for _, p in named], lr=lr, momentum=1 - one_minus_momentum)
 
 
-def _adamw(named: Named, lr: float, one_minus_beta1: float = 0.1) -> Optimizer:
+def _adamw(named: Named, lr: float, one_minus_beta1: float) -> Optimizer:
     return torch.optim.AdamW(
         [p for _, p in named],
         lr=lr,
@@ -107,14 +113,14 @@ def _schedulefree(named: Named, lr: float, one_minus_beta1: float) -> Optimizer:
     return optimizer
 
 
-def _lion(named: Named, lr: float, one_minus_beta1: float = 0.1) -> Optimizer:
+def _lion(named: Named, lr: float, one_minus_beta1: float) -> Optimizer:
     from lion_pytorch import Lion
 
     optimizer: Optimizer = Lion([p for _, p in named], lr=lr, betas=(1 - one_minus_beta1, 0.99))
     return optimizer
 
 
-def _muon(named: Named, lr: float, one_minus_momentum: float = 0.05) -> Optimizer:
+def _muon(named: Named, lr: float, one_minus_momentum: float) -> Optimizer:
     """Muon for the hidden matrices, at ADAM's scale of the learning rate; AdamW for the rest."""
     matrices = [p for name, p in named if is_hidden_matrix(name, p)]
     rest = [p for name, p in named if not is_hidden_matrix(name, p)]
@@ -136,21 +142,24 @@ def is_hidden_matrix(name: str, param: Tensor) -> bool:
 
 
 def _behind(
-    make: Callable[..., Optimizer], named: Named, lr: float, beta: float, alpha: float = 0.0
+    make: Callable[..., Optimizer],
+    estimate: Callable[..., DiagonalTO | RankOneTO],
+    named: Named,
+    beta: float,
+    alpha: float = 0.0,
+    **own: Any,
 ) -> Optimizer:
-    """An optimizer with its usual momentum that gets Diagonal-TO's estimate in place of g."""
-    estimator = DiagonalTO([p for _, p in named], lr=0.0, alpha=alpha, beta=beta)
-    return Estimated(make(named, lr), estimator)
+    """An optimizer that gets a learned estimate in place of g."""
+    estimator = estimate([p for _, p in named], lr=0.0, alpha=alpha, beta=beta)
+    return Estimated(make(named, **own), estimator)
 
 
 def _registry() -> dict[str, Entry]:
-    rate = ("lr", "lr_schedule")
-    learning = (*rate, "alpha", "beta")
-    to = {"diagonal": DiagonalTO, "rankone": RankOneTO}
+    rate, learning = ("lr", "lr_schedule"), ("alpha", "beta")
     alpha0 = partial(_plain, partial(DiagonalTO, alpha=0.0))
     entries = [
-        Entry("diagonal", "Diagonal-TO", partial(_plain, to["diagonal"]), learning, _learned),
-        Entry("rankone", "RankOne-TO", partial(_plain, to["rankone"]), learning, _learned),
+        Entry("diagonal", "Diagonal-TO", partial(_plain, DiagonalTO), (*rate, *learning), _learned),
+        Entry("rankone", "RankOne-TO", partial(_plain, RankOneTO), (*rate, *learning), _learned),
         Entry("alpha0", "TO, α = 0", alpha0, (*rate, "beta"), _learned),
         Entry("adamw", "AdamW", _adamw, (*rate, "one_minus_beta1"), _first_moment),
         Entry("sgd", "SGD, momentum", _sgd, (*rate, "one_minus_momentum"), _momentum),
@@ -168,7 +177,7 @@ def _registry() -> dict[str, Entry]:
             Entry(
                 f"{name}-{behind}",
                 f"{title} on Ĝ{mark}",
-                partial(_behind, make),
+                partial(_behind, make, estimate),
                 settings,
                 _learned,
                 plain=name,
@@ -178,11 +187,12 @@ def _registry() -> dict[str, Entry]:
                 ("lion", "Lion", _lion),
                 ("muon", "Muon", _muon),
             )
-            for behind, mark, settings in (
-                ("diagonal", "", learning),
-                ("alpha0", ", α = 0", (*rate, "beta")),
+            for behind, mark, estimate, settings in (
+                ("diagonal", "", DiagonalTO, learning),
+                ("rankone", ", RankOne", RankOneTO, learning),
+                ("alpha0", ", α = 0", DiagonalTO, ("beta",)),
             )
-            if name == "adamw" or behind == "diagonal"
+            if name == "adamw" or behind != "rankone"
         ),
     ]
     return {entry.name: entry for entry in entries}

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from trainopt.bench.errors import InputError, did_you_mean
 from trainopt.bench.optimizers import Settings
-from trainopt.deep.optimizers import Entry, optimizer_named
+from trainopt.deep.optimizers import OPTIMIZERS, Entry, optimizer_named
 from trainopt.deep.runner import Plan
 from trainopt.deep.schedules import SCHEDULES
 from trainopt.deep.task import Size
@@ -89,14 +89,17 @@ class Protocol:
     def with_counts(
         self, optimizers: Sequence[str] | None, trials: int | None, seeds: int | None
     ) -> Protocol:
-        """The same with other optimizers (the baseline is kept), trials or seeds.
+        """The same with other optimizers, trials or seeds.
+
+        The baseline is kept, and what the optimizers on Ĝ take their settings from.
 
         Raises:
             InputError: an optimizer isn't known, or a number is too small.
         """
         wanted = None
         if optimizers is not None:
-            wanted = {optimizer_named(name).name for name in optimizers} | {self.baseline}
+            entries = [optimizer_named(name) for name in optimizers]
+            wanted = {e.name for e in entries} | {e.plain for e in entries} | {self.baseline}
         for name, value in (("tune", trials), ("seeds", seeds)):
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}: give at least 1.")
@@ -172,9 +175,17 @@ def _budget(
         if size[name] < 1:
             raise InputError(f"{row['name']} has {name} = {size[name]}: give at least 1.")
     steps = max(1, round(part * size["steps"]))
+    kept = [name for name in optimizers if name not in left_out]
+    for at, name in enumerate(kept):
+        plain = OPTIMIZERS[name].plain
+        if plain is not None and plain not in kept[:at]:
+            raise InputError(
+                f"{name} takes its settings from {plain}, which is not before it in the optimizers "
+                f"of {row['name']}: add it there, or leave {name} out."
+            )
     return Budget(
         task=task_named(row["name"]).name,
-        optimizers=tuple(name for name in optimizers if name not in left_out),
+        optimizers=tuple(kept),
         plan=Plan.of(steps, size["batch"], final["marks"], final["probe_every"]),
     )
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from trainopt.bench.folder import write_whole
 from trainopt.bench.page import filled, html_table
-from trainopt.deep.matrices import at_equal_settings, cosines, handed_over, losses, summary
+from trainopt.deep.matrices import chosen, cosines, handed_over, losses, summary
 from trainopt.deep.pictures import save_pictures
 from trainopt.deep.tables import TITLES, Results, counted, headline
 from trainopt.deep.tasks import TASKS
@@ -42,7 +42,7 @@ def write_deep_report(results: Results, out: Path) -> None:
         summary=html_table(*_summary(results)),
         handed_over=html_table(*handed_over(results)),
         estimated=html_table(*_behind(results)),
-        equal=html_table(*at_equal_settings(results)),
+        chosen=html_table(*chosen(results)),
         cosines=html_table(*cosines(results)),
         tasks="\n".join(_section(results, task, captions) for task in results.tasks),
         pictures="\n".join(_figure(n, text) for n, text in captions.items() if "forest" in n),

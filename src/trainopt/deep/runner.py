@@ -74,7 +74,8 @@ def train(
         plan: steps, batch and when to judge.
 
     Returns:
-        Rows with step, examples, tokens, seconds (of training alone), train_loss (mean of the
+        Rows with step, examples, tokens, seconds (of training alone; the process's own on the CPU,
+        so that other work on the machine doesn't count), train_loss (mean of the
         mini-batches since the last mark; NaN at the start), val_loss, val_accuracy (share of right
         targets), estimator_error ‖Ĝ − ∇F‖²/‖∇F‖² and estimator_cos cos(Ĝ, ∇F) with ∇F on
         `task.probe` (NaN between probes), gradient_error and gradient_cos (the same of the
@@ -89,6 +90,7 @@ def train(
     base = [group["lr"] for group in optimizer.param_groups]
     batches = _batches(task.train, plan.batch, seed)
     rows: list[Row] = []
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
     seconds, losses, since = 0.0, torch.zeros((), device=device), 0
 
     def judge(step: int, compared: dict[str, float]) -> None:
@@ -114,7 +116,7 @@ def train(
         probed = step + 1 in plan.probes
         full = full_gradient(model, named, task.probe) if probed else []
         batch = next(batches)
-        start = time.perf_counter()
+        start = clock()
         for group, lr in zip(optimizer.param_groups, base, strict=True):
             group["lr"] = lr * factor(settings["lr_schedule"], step, plan.steps)
             if "keep_estimate" in group:  # a Trainable Optimizer on its own
@@ -128,7 +130,7 @@ def train(
         losses, since = losses + loss.detach(), since + 1
         if step + 1 in plan.marks:
             losses.item()  # waits for a GPU
-        seconds += time.perf_counter() - start
+        seconds += clock() - start
         if step + 1 in plan.marks:
             judge(step + 1, _compared(entry, optimizer, named, seen, full) if probed else _NONE)
             losses, since = torch.zeros((), device=device), 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -36,8 +36,9 @@ class Unit:
 def run_unit(unit: Unit, protocol: Protocol, task: Ready, storage: Any) -> None:
     """Search, run the best settings on fresh seeds, and keep each result as soon as it is there.
 
-    What the storage holds already isn't computed again. A trial depends on the finished ones only,
-    so that a resumed search is the uninterrupted one.
+    An optimizer on Ĝ takes the best settings of the plain one, whose search must be finished. What
+    the storage holds already isn't computed again. A trial depends on the finished ones only, so
+    that a resumed search is the uninterrupted one.
 
     Args:
         unit: what to do.
@@ -49,9 +50,11 @@ def run_unit(unit: Unit, protocol: Protocol, task: Ready, storage: Any) -> None:
         storage=storage, study_name=unit.study_name(protocol), load_if_exists=True
     )
     entry, plan = OPTIMIZERS[unit.optimizer], unit.budget.plan
+    inherited = _inherited(unit, protocol, storage)
     while len(done := finished(study)) < protocol.trials:
         settings = next_settings(done, unit.optimizer, protocol)
-        rows = train(task, task.tune, entry, settings, protocol.tuning_seed, plan.only_end())
+        both, seed = inherited | settings, protocol.tuning_seed
+        rows = train(task, task.tune, entry, both, seed, plan.only_end())
         study.add_trial(
             optuna.trial.create_trial(
                 params=settings,
@@ -59,7 +62,7 @@ def run_unit(unit: Unit, protocol: Protocol, task: Ready, storage: Any) -> None:
                 value=score(rows[-1]["val_loss"]),
             )
         )
-    settings = best_settings(study, protocol)
+    settings = inherited | best_settings(study, protocol)
     for seed in range(protocol.seeds):
         if _key(seed) not in study.user_attrs:
             rows = train(task, task.validation, entry, settings, seed, plan)
@@ -92,8 +95,9 @@ def results(unit: Unit, protocol: Protocol, storage: Any) -> tuple[list[dict[str
     """The trials and the rows of all final runs of a finished unit, with its names in each."""
     study = _load(unit.study_name(protocol), storage)
     named = {"task": unit.budget.task, "optimizer": unit.optimizer}
+    inherited = _inherited(unit, protocol, storage)
     trials = [
-        {**named, "number": number, "score": trial.value, "settings": dict(trial.params)}
+        {**named, "number": number, "score": trial.value, "settings": inherited | trial.params}
         for number, trial in enumerate(finished(study)[: protocol.trials])
     ]
     runs = [
@@ -113,6 +117,15 @@ def final_runs(study: optuna.Study, protocol: Protocol) -> dict[int, list[Row]]:
 def best_settings(study: optuna.Study, protocol: Protocol) -> Settings:
     """The settings of the best of the first `protocol.trials` trials."""
     return best_of(finished(study), protocol.trials)
+
+
+def _inherited(unit: Unit, protocol: Protocol, storage: Any) -> Settings:
+    """The best settings of the plain optimizer, of one that steps along Ĝ."""
+    plain = OPTIMIZERS[unit.optimizer].plain
+    if plain is None:
+        return {}
+    study = _load(replace(unit, optimizer=plain).study_name(protocol), storage)
+    return best_settings(study, protocol)
 
 
 def score(loss: float) -> float:

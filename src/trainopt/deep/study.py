@@ -16,6 +16,7 @@ import torch
 from trainopt.bench.errors import InputError
 from trainopt.bench.folder import write_whole
 from trainopt.bench.progress import Progress
+from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import Protocol
 from trainopt.deep.search import Unit, is_done, results, run_unit
 from trainopt.deep.task import Ready, Size
@@ -55,17 +56,19 @@ def run_deep(
     storage = shared_storage(storage_url, out)
     known = set(optuna.get_all_study_names(storage))
     missing = [unit for unit in units if not is_done(unit, protocol, storage, known)]
+    families = _families(missing)
     if storage_url is not None:
-        random.shuffle(missing)  # machines that share a storage rarely meet at a unit
-    jobs: list[_Job] = [(unit, protocol, storage_url, out) for unit in missing]
-    open_ = [unit.budget.task for unit in missing]
+        random.shuffle(families)  # machines that share a storage rarely meet at one
+    jobs: list[_Job] = [(family, protocol, storage_url, out) for family in families]
+    open_ = [family[0].budget.task for family in families]
     try:
         with Progress(len(missing), show) as bar:
-            for unit in spread(_work, jobs, workers):
-                bar.describe(f"{unit.budget.task}: {unit.optimizer}")
-                bar.counter(1)(1)
-                open_.remove(unit.budget.task)
-                if unit.budget.task not in open_:
+            for family in spread(_work, jobs, workers):
+                task = family[0].budget.task
+                bar.describe(f"{task}: {family[0].optimizer}")
+                bar.counter(len(family))(len(family))
+                open_.remove(task)
+                if task not in open_:
                     export(protocol, out, storage_url)
     finally:
         export(protocol, out, storage_url)
@@ -161,6 +164,15 @@ def _units(protocol: Protocol, manifest: dict[str, Any]) -> list[Unit]:
     ]
 
 
+def _families(units: list[Unit]) -> list[list[Unit]]:
+    """An optimizer and those that step along Ĝ with its settings: one process's work, in order."""
+    families: dict[tuple[str, str], list[Unit]] = {}
+    for unit in units:
+        first = OPTIMIZERS[unit.optimizer].plain or unit.optimizer
+        families.setdefault((unit.budget.task, first), []).append(unit)
+    return list(families.values())
+
+
 def _exported(units: list[Unit], protocol: Protocol, out: Path) -> bool:
     """Whether the table holds all units already: committed results come without their storage."""
     if not (out / "runs.parquet").exists():
@@ -176,7 +188,7 @@ def _exported(units: list[Unit], protocol: Protocol, out: Path) -> bool:
 
 # In the worker processes ----------------------------------------------------------------------
 
-_Job: TypeAlias = tuple[Unit, Protocol, str | None, Path]
+_Job: TypeAlias = tuple[list[Unit], Protocol, str | None, Path]
 
 
 def device_of(size: Size) -> torch.device:
@@ -202,10 +214,11 @@ def _opened(url: str | None, out: Path) -> Any:
     return shared_storage(url, out)
 
 
-def _work(job: _Job) -> Unit:
-    unit, protocol, url, out = job
-    run_unit(unit, protocol, _built(unit.budget.task, protocol.size), _opened(url, out))
-    return unit
+def _work(job: _Job) -> list[Unit]:
+    family, protocol, url, out = job
+    for unit in family:
+        run_unit(unit, protocol, _built(unit.budget.task, protocol.size), _opened(url, out))
+    return family
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:

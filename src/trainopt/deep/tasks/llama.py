@@ -17,7 +17,7 @@ from trainopt.deep.task import Ready, Rows, Size, Task, pieces, split
 from trainopt.deep.tasks.novels import SOURCE, whole_text, windows
 
 _TRAINED = 1  # layers of the CPU size
-_ROWS = {"train": 160, "tune": 24, "validation": 32, "probe": 24}  # windows of the CPU size
+_ROWS = {"train": 400, "tune": 32, "validation": 48, "probe": 24}  # windows of the CPU size
 _LENGTH = {"cpu": 64, "gpu": 512}
 _RANK = 8
 

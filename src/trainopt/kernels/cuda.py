@@ -188,4 +188,5 @@ def _constants(batch: Batch, rates: Rates) -> dict[str, Any]:
         "KEEPS": batch.estimate is not None,
         "DESCENDS": rates.descends,
         "BLOCK": _BLOCK,
+        "enable_fp_fusion": True,  # Triton's default, which changes with its versions
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, overload
 
 import torch
@@ -14,11 +13,11 @@ from torch.optim.optimizer import (
     _default_to_fused_or_foreach,  # torch's own choice, so that ours follows it
 )
 
-from ..kernels import Batch, Rates
+from ..kernels import Rates
 from ..rules import Learned, Rule, descend
 from ..settings import RATES, check_group, rate_at
 from ..vectors import Vectors
-from .fused import parts, wanted
+from .fused import Part, parts, wanted
 
 
 class Taken(NamedTuple):
@@ -70,14 +69,7 @@ class TrainableOptimizer(Optimizer):
         """Call the rule; a variant whose vectors have another shape reshapes here."""
         return type(self).rule(w, g, *state, alpha=alpha, beta=beta)
 
-    def _call(
-        self,
-        kernels: ModuleType,
-        group: dict[str, Any],
-        params: list[Tensor],
-        batch: Batch,
-        rates: Rates,
-    ) -> Tensor:
+    def _call(self, part: Part, group: dict[str, Any], rates: Rates) -> Tensor:
         """Call the kernel of this variant's rule; return ‖e‖², 0-dim."""
         raise NotImplementedError
 
@@ -312,15 +304,11 @@ class TrainableOptimizer(Optimizer):
         left = list(range(len(params)))
         if wanted(group, type(self).rule):
             w, g = [_real(p.detach()) for p in params], [_real(q) for q in grads]
-            found, left = parts(group, w, g, state)
-            for kernels, tensors, places in found:
-                estimate = None
-                if group["keep_estimate"] or not descends:
-                    estimate = [torch.empty_like(b) for b in tensors.state[-1]]
-                those = [params[i] for i in places]
-                batch = tensors._replace(estimate=estimate)
-                squares = self._call(kernels, group, those, batch, rates)
-                taken.append(Taken(those, estimate, [squares.sqrt()]))
+            keeps = group["keep_estimate"] or not descends
+            found, left = parts(group, params, w, g, state, keeps)
+            for part in found:
+                squares = self._call(part, group, rates)
+                taken.append(Taken(part.params, part.batch.estimate, [squares.sqrt()]))
         if left:
             lists = [[tensors[i] for i in left] for tensors in (params, grads, *state)]
             applied = self._apply(group, *lists, rates=rates)

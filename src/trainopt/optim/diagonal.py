@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..kernels import Batch, Rates
+from ..kernels import Rates
 from ..rules import diagonal
 from ..settings import Rate
 from ..vectors import slices
 from .base import Taken, TrainableOptimizer
+from .fused import Part
 
 # So many numbers, and some ten temporaries of that size, fit into the cache of a core.
 _SLICE = 1 << 17
@@ -103,13 +103,6 @@ class DiagonalTO(TrainableOptimizer):
             norms += torch._foreach_norm(residual)
         return Taken(params, None, norms)
 
-    def _call(
-        self,
-        kernels: ModuleType,
-        group: dict[str, Any],
-        params: list[Tensor],
-        batch: Batch,
-        rates: Rates,
-    ) -> Tensor:
-        squares: Tensor = kernels.diagonal(batch, rates)
+    def _call(self, part: Part, group: dict[str, Any], rates: Rates) -> Tensor:
+        squares: Tensor = part.kernels.diagonal(part.batch, rates)
         return squares

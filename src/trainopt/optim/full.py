@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..kernels import Batch, Rates
+from ..kernels import Rates
 from ..kernels.pending import Pending
 from ..memory import available_bytes, human_bytes
 from ..rules import Learned, full
 from ..settings import Rate
 from ..vectors import Vectors, flatten
 from .base import TrainableOptimizer, real_numel
+from .fused import Part
 
 
 class FullTO(TrainableOptimizer):
@@ -145,14 +145,8 @@ class FullTO(TrainableOptimizer):
         ]
         return Learned((A, shaped[0]), shaped[1], shaped[2])
 
-    def _call(
-        self,
-        kernels: ModuleType,
-        group: dict[str, Any],
-        params: list[Tensor],
-        batch: Batch,
-        rates: Rates,
-    ) -> Tensor:
+    def _call(self, part: Part, group: dict[str, Any], rates: Rates) -> Tensor:
+        kernels, params, batch = part
         A, b = batch.state
         if batch.estimate is None:
             batch = batch._replace(estimate=[torch.empty_like(piece) for piece in b])

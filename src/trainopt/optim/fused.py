@@ -14,11 +14,17 @@ from ..rules import Rule, diagonal, full, rank_one
 
 
 class Part(NamedTuple):
-    """Tensors of a group that one kernel call takes, and where they are in the group's lists."""
+    """What one call of a kernel takes.
+
+    Attributes:
+        kernels: the module of the kernels.
+        params: the parameters whose tensors these are.
+        batch: the tensors.
+    """
 
     kernels: ModuleType
+    params: list[Tensor]
     batch: Batch
-    places: list[int]
 
 
 def wanted(group: dict[str, Any], rule: Rule) -> bool:
@@ -39,15 +45,22 @@ def wanted(group: dict[str, Any], rule: Rule) -> bool:
 
 
 def parts(
-    group: dict[str, Any], w: list[Tensor], g: list[Tensor], state: list[list[Tensor]]
+    group: dict[str, Any],
+    params: list[Tensor],
+    w: list[Tensor],
+    g: list[Tensor],
+    state: list[list[Tensor]],
+    keeps: bool,
 ) -> tuple[list[Part], list[int]]:
     """Sort the tensors of a group into batches that kernels take, and the places that are left.
 
     Args:
         group: the param group; with scope="group" its tensors stay together.
-        w: weights, real.
+        params: the parameters.
+        w: their weights, real.
         g: gradients, likewise.
         state: a list per variable.
+        keeps: make room for the estimate.
 
     Raises:
         RuntimeError: fused=True, and something is left; it says why.
@@ -73,7 +86,9 @@ def parts(
             reason, left = "a tensor's memory isn't laid out as its state", left + places
             continue
         weights, gradients, *variables = chosen
-        found.append(Part(kernels, Batch(weights, gradients, variables, None), places))
+        estimate = [torch.empty_like(b) for b in variables[-1]] if keeps else None
+        batch = Batch(weights, gradients, variables, estimate)
+        found.append(Part(kernels, [params[i] for i in places], batch))
     if len(batches) > 1 and group.get("scope") == "group":
         reason, found, left = "one vector has tensors of several dtypes", [], list(range(len(w)))
     if left and group["fused"]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..kernels import Batch, Rates
+from ..kernels import Rates
 from ..rules import rank_one
 from ..settings import Rate
 from .base import TrainableOptimizer, real_numel
+from .fused import Part
 
 Init = Literal["ones", "normal"] | Callable[[Tensor], Tensor]
 
@@ -101,22 +101,15 @@ class RankOneTO(TrainableOptimizer):
             c.normal_(std=scale)
         return a, c, b
 
-    def _call(
-        self,
-        kernels: ModuleType,
-        group: dict[str, Any],
-        params: list[Tensor],
-        batch: Batch,
-        rates: Rates,
-    ) -> Tensor:
-        ids = [id(p) for p in params]
+    def _call(self, part: Part, group: dict[str, Any], rates: Rates) -> Tensor:
+        ids = [id(p) for p in part.params]
         known, carried = self._carried.get(ids[0], ([], None))
         if known != ids:
             # Which tensors are one vector: all, or each.
             first = [0, len(ids)] if group["scope"] == "group" else list(range(len(ids) + 1))
-            carried = kernels.Carried(first)
+            carried = part.kernels.Carried(first)
             self._carried[ids[0]] = ids, carried
-        squares: Tensor = kernels.rank_one(batch, rates, carried)
+        squares: Tensor = part.kernels.rank_one(part.batch, rates, carried)
         return squares
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -196,3 +196,8 @@ def test_the_real_llama_speaks():
     ids = tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
     with torch.no_grad():
         assert tokenizer.decode(model(input_ids=ids).logits[0, -1].argmax()) == " Paris"
+        novel = tokenizer(text.austen()["Emma"][:6000], return_tensors="pt")["input_ids"]
+        windows = novel[:, :1024].view(4, 256)
+        loss = model(input_ids=windows, labels=windows).loss
+    # transformers' own reader of the same file gives 38 on the first 4096 tokens.
+    assert 25 < loss.exp() < 55

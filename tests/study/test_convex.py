@@ -226,7 +226,7 @@ def test_the_report_holds_what_the_tables_say(whole, tiny):
 
 
 def test_a_folder_without_a_study_is_refused(tiny, tmp_path):
-    with pytest.raises(InputError, match="doesn't hold a whole study"):
+    with pytest.raises(InputError, match="doesn't hold what `trainopt study convex` writes"):
         Results.load(tmp_path, read_protocol(tiny))
 
 

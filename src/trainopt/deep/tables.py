@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from trainopt.bench.errors import InputError
 from trainopt.bench.stats import half_width
 from trainopt.deep.compared import compared
 from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import Protocol
+from trainopt.study.folder import read_folder
 from trainopt.study.measures import first_reached
 
 TITLES = {name: entry.title for name, entry in OPTIMIZERS.items()}
@@ -44,16 +43,8 @@ class Results:
         Raises:
             InputError: something is missing, or it is of another protocol.
         """
-        try:
-            manifest = json.loads((folder / "run.json").read_text())
-            tables = {n: pd.read_parquet(folder / f"{n}.parquet") for n in ("runs", "trials")}
-        except OSError as error:
-            raise InputError(
-                f"{folder} holds no finished run of the deep study ({error}): run `trainopt study "
-                "deep` with it as --out first."
-            ) from error
-        if manifest["protocol"] != protocol.digest:
-            raise InputError(f"{folder} is of another protocol: give that one with --protocol.")
+        names = ("runs", "trials")
+        manifest, tables = read_folder(folder, names, protocol.digest, "trainopt study deep")
         return cls(protocol, manifest, **tables)
 
     @property

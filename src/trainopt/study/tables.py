@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainopt.bench.errors import InputError
+from trainopt.study.folder import read_folder
 from trainopt.study.measures import by_seed, measured
 from trainopt.study.names import ABLATIONS, TO
 from trainopt.study.protocol import Protocol
@@ -43,17 +42,8 @@ class Results:
         Raises:
             InputError: something is missing, or it is of another protocol.
         """
-        try:
-            manifest = json.loads((folder / "run.json").read_text())
-            names = ("runs", "trials", "solvers", "timing")
-            tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in names}
-        except OSError as error:
-            raise InputError(
-                f"{folder} doesn't hold a whole study ({error}): run `trainopt study convex` with "
-                "it as --out first."
-            ) from error
-        if manifest["protocol"] != protocol.digest:
-            raise InputError(f"{folder} is of another protocol: give that one with --protocol.")
+        names = ("runs", "trials", "solvers", "timing")
+        manifest, tables = read_folder(folder, names, protocol.digest, "trainopt study convex")
         return cls(protocol, manifest, **tables)
 
     @property

@@ -4,6 +4,8 @@ import pytest
 import torch
 from common import IDS, SETTINGS, assert_same, clone_params, fill_grads, make_params
 
+from trainopt import DiagonalTO, FullTO
+
 
 @pytest.mark.parametrize(("cls", "extra"), SETTINGS, ids=IDS)
 @pytest.mark.parametrize("foreach", [False, True])
@@ -51,9 +53,24 @@ def test_with_alpha_zero_the_variants_are_one_optimizer(beta):
         assert_same(ends[0], end, rtol=1e-12, atol=1e-13)
 
 
-def test_weight_decay_is_decoupled_as_in_adamw():
-    from trainopt import DiagonalTO
+@pytest.mark.parametrize("cls", [DiagonalTO, FullTO])
+def test_where_the_weights_stand_still_learning_a_is_a_larger_beta(cls):
+    params = make_params()
+    to = cls(params, lr=0.0, alpha=0.02, beta=0.3)
+    squares = [p.detach().square() for p in params]
+    if cls is FullTO:
+        squares = [sum(s.sum() for s in squares)] * len(params)
+    averages = [torch.zeros_like(p) for p in params]
+    for t in range(20):
+        fill_grads(params, t)
+        for average, p, square in zip(averages, params, squares, strict=True):
+            average += (0.3 + 0.02 * square) * (p.grad - average)
+        to.learn()
+        estimates = [to.estimate(p) for p in params]
+        assert_same(estimates, averages, rtol=1e-11, atol=1e-12)
 
+
+def test_weight_decay_is_decoupled_as_in_adamw():
     ours = make_params()
     start = [p.detach().clone() for p in ours]
     to = DiagonalTO(ours, lr=0.1, weight_decay=0.5)

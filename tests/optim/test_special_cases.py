@@ -64,7 +64,7 @@ def test_where_the_weights_stand_still_learning_a_is_a_larger_beta(cls):
     for t in range(20):
         fill_grads(params, t)
         for average, p, square in zip(averages, params, squares, strict=True):
-            average += (0.3 + 0.02 * square) * (p.grad - average)
+            average.add_((0.3 + 0.02 * square) * (p.grad - average))
         to.learn()
         estimates = [to.estimate(p) for p in params]
         assert_same(estimates, averages, rtol=1e-11, atol=1e-12)

@@ -22,3 +22,12 @@ def test_tables_in_the_document_are_those_of_the_results(committed):
     page = (ROOT / "docs" / "deep.md").read_text()
     for table in tables.split("\n\n"):
         assert table.strip() in page
+
+
+def test_the_documents_list_of_tasks_is_what_was_run(committed):
+    page = (ROOT / "docs" / "deep.md").read_text()
+    for budget in committed.protocol.budgets:
+        line = next(line for line in page.splitlines() if line.startswith(f"| `{budget.task}` |"))
+        trained = committed.manifest["tasks"][budget.task]["trained"]
+        assert f"| {trained:,} |".replace(",", " ") in line
+        assert f"| {budget.plan.steps} × {budget.plan.batch} " in line

@@ -90,10 +90,10 @@ def _curves(results: Results, task: str) -> Figure:
     noise = runs.groupby("step").gradient_cos.mean().dropna()
     aligned.plot(noise.index, noise, color="#000000", linewidth=3, alpha=0.25, label="g (mean)")
     ends = runs[runs.step == runs.step.max()].val_loss
-    start = runs[runs.step == 0].val_loss.mean()
-    low = ends.min()
-    for axes in (by_step, by_second):
-        axes.set_ylim(low - 0.05 * (start - low), start + 0.15 * (start - low))
+    first = runs[runs.step == runs.step[runs.step > 0].min()].val_loss
+    low, high = ends.min(), min(first.quantile(0.9), runs[runs.step == 0].val_loss.mean())
+    for axes in (by_step, by_second):  # from the first mark on: what comes before all have alike
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.15 * (high - low))
         axes.set_ylabel("validation loss")
     tokens = results.manifest["tasks"][task]["tokens"]
     row = runs[runs.step == runs.step.max()].iloc[0]
@@ -129,6 +129,7 @@ def _forest(comparison: pd.DataFrame, tasks: list[str]) -> Figure:
             shown = float(np.clip(row["difference"], -0.97 * edge, 0.97 * edge))
             axes.plot(shown, at, marker, color=colour, markersize=5)
         axes.axvline(0, color="#333333", linewidth=1)
+        axes.locator_params(axis="x", nbins=5)
         axes.set(xlim=(-edge, edge), title=TASKS[task].title, xlabel="difference of the loss")
         axes.set_yticks(range(len(names)), [TITLES[name] for name in names], fontsize=9)
     return figure

@@ -117,6 +117,12 @@ def test_the_command_and_its_report(protocol_file, tmp_path):
     assert mine.items() > plain.items()
     assert set(mine) - set(plain) == {"alpha", "beta"}
     assert final.loc["adamw", "val_loss"] == pytest.approx(last.val_loss.mean())
+    for table, name, other in (
+        (found.learned, "diagonal", "alpha0"),
+        (found.behind, "adamw-diagonal", "adamw"),
+    ):
+        expected = final.val_loss[name] - final.val_loss[other]
+        assert table.set_index("optimizer").difference.to_dict() == {name: pytest.approx(expected)}
     page = (out / "report.html").read_text()
     assert f"{last.val_loss.mean():.4f}" in page
     assert all((out / name).exists() for name in ("final.csv", "curves-cnn.png", "run.json"))

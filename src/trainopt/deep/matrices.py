@@ -42,19 +42,27 @@ def losses(results: Results) -> Cells:
 
 def handed_over(results: Results) -> Cells:
     """Optimizers on Ĝ: the difference of the final loss to the same on g, and its verdict."""
-    table = results.behind
+    return _differences("on Ĝ, against g", results.behind, results.tasks)
+
+
+def learning(results: Results) -> Cells:
+    """Optimizers that learn A: the difference of the final loss to α = 0, and its verdict."""
+    return _differences("A learned, against α = 0", results.learned, results.tasks)
+
+
+def _differences(corner: str, table: pd.DataFrame, tasks: list[str]) -> Cells:
     rows = []
     for name in table.optimizer.unique() if len(table) else ():
         mine = table[table.optimizer == name].set_index("task")
         cells = [TITLES[name]]
-        for task in results.tasks:
+        for task in tasks:
             if task in mine.index:
                 row: Any = mine.loc[task]
                 cells.append(_number(row.difference, 4, sign=True) + _MARKS[row.verdict])
             else:
                 cells.append("–")
         rows.append(cells)
-    return ["on Ĝ", *results.tasks], rows
+    return [corner, *tasks], rows
 
 
 def chosen(results: Results) -> Cells:
@@ -99,7 +107,7 @@ def markdown(cells: Cells) -> str:
 
 def summary(results: Results) -> str:
     """All tables in Markdown, as docs/deep.md has them."""
-    tables = (losses, handed_over, chosen, cosines)
+    tables = (losses, learning, handed_over, chosen, cosines)
     return "\n\n".join(markdown(each(results)) for each in tables) + "\n"
 
 

@@ -44,6 +44,13 @@ class Entry:
     plain: str | None = None
 
     @property
+    def without_A(self) -> str | None:
+        """Name of the same with α = 0, of one that learns A."""
+        if "alpha" not in self.settings:
+            return None
+        return "alpha0" if self.plain is None else f"{self.plain}-alpha0"
+
+    @property
     def is_gradient(self) -> bool:
         """Whether its estimate of the full gradient is the mini-batch gradient itself."""
         return self.direction is _gradient

@@ -11,7 +11,7 @@ import pandas as pd
 
 from trainopt.bench.folder import write_whole
 from trainopt.bench.page import filled, html_table
-from trainopt.deep.matrices import chosen, cosines, handed_over, losses, summary
+from trainopt.deep.matrices import chosen, cosines, handed_over, learning, losses, summary
 from trainopt.deep.pictures import save_pictures
 from trainopt.deep.tables import TITLES, Results, counted, headline
 from trainopt.deep.tasks import TASKS
@@ -40,6 +40,7 @@ def write_deep_report(results: Results, out: Path) -> None:
         headline="<br>".join(escape(sentence) for sentence in headline(results)),
         losses=html_table(*losses(results)),
         summary=html_table(*_summary(results)),
+        learning=html_table(*learning(results)),
         handed_over=html_table(*handed_over(results)),
         estimated=html_table(*_behind(results)),
         chosen=html_table(*chosen(results)),

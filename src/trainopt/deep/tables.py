@@ -86,13 +86,21 @@ class Results:
     @cached_property
     def behind(self) -> pd.DataFrame:
         """Every optimizer that steps along Ĝ against itself on g, task by task."""
+        return self._paired({name: entry.plain for name, entry in OPTIMIZERS.items()})
+
+    @cached_property
+    def learned(self) -> pd.DataFrame:
+        """Every optimizer that learns A against itself with α = 0, task by task."""
+        return self._paired({name: entry.without_A for name, entry in OPTIMIZERS.items()})
+
+    def _paired(self, references: dict[str, str | None]) -> pd.DataFrame:
         pieces = []
-        for name, entry in OPTIMIZERS.items():
-            if entry.plain is not None:
-                pair = self.last[self.last.optimizer.isin([name, entry.plain])]
-                found = compared(pair, entry.plain, self.protocol.level)
+        for name, reference in references.items():
+            if reference is not None:
+                pair = self.last[self.last.optimizer.isin([name, reference])]
+                found = compared(pair, reference, self.protocol.level)
                 if len(found):
-                    pieces.append(found.assign(plain=entry.plain))
+                    pieces.append(found.assign(reference=reference))
         table: pd.DataFrame = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
         return table
 
@@ -155,21 +163,14 @@ def headline(results: Results) -> list[str]:
     """What was found, in sentences whose numbers come from the tables."""
     protocol = results.protocol
     sentences = []
-    for name in ("diagonal", "rankone"):
-        parts = []
-        for reference in (protocol.reference, protocol.baseline):
-            table = results.against(reference)
-            count = counted(table[table.optimizer == name])
-            if len(count):
-                parts.append(f"{_words(count.iloc[0])} against {TITLES[reference]}")
-        if parts:
-            sentences.append(f"{TITLES[name]}: " + "; ".join(parts) + ".")
-    if len(results.behind):
-        for optimizer, group in results.behind.groupby("optimizer", sort=False):
+    against = results.against(protocol.reference).assign(reference=protocol.reference)
+    own = against[against.optimizer.isin(["diagonal", "rankone"])]
+    for table in (own, results.learned, results.behind):
+        for optimizer, group in table.groupby("optimizer", sort=False) if len(table) else ():
             lower = int((group.difference < 0).sum())
             sentences.append(
                 f"{TITLES[str(optimizer)]}: {_words(counted(group).iloc[0])} against "
-                f"{TITLES[group.plain.iloc[0]]} on g; the mean loss is lower in {lower} of "
+                f"{TITLES[group.reference.iloc[0]]}; the mean loss is lower in {lower} of "
                 f"{len(group)} tasks."
             )
     sentences.append(

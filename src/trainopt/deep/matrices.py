@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -51,52 +51,47 @@ def learning(results: Results) -> Cells:
 
 
 def _differences(corner: str, table: pd.DataFrame, tasks: list[str]) -> Cells:
-    rows = []
-    for name in table.optimizer.unique() if len(table) else ():
-        mine = table[table.optimizer == name].set_index("task")
-        cells = [TITLES[name]]
-        for task in tasks:
-            if task in mine.index:
-                row: Any = mine.loc[task]
-                cells.append(_number(row.difference, 4, sign=True) + _MARKS[row.verdict])
-            else:
-                cells.append("–")
-        rows.append(cells)
-    return [corner, *tasks], rows
+    def text(row: Any) -> str:
+        return _number(row["difference"], 4, sign=True) + _MARKS[row["verdict"]]
+
+    return _by_task(corner, table, tasks, text)
 
 
 def chosen(results: Results) -> Cells:
     """The α and β of the best trials."""
-    found = results.final.set_index(["optimizer", "task"]).settings
-    rows = []
-    for name, entry in OPTIMIZERS.items():
-        if "beta" in entry.settings and name in found:
-            cells = []
-            for task in results.tasks:
-                settings = json.loads(found.get((name, task), "{}"))
-                names = [each for each in ("alpha", "beta") if each in settings]
-                cells.append(", ".join(f"{settings[each]:.2g}" for each in names) or "–")
-            rows.append([entry.title, *cells])
-    return ["α, β found", *results.tasks], rows
+
+    def text(row: Any) -> str:
+        settings = json.loads(row["settings"])
+        return ", ".join(f"{settings[name]:.2g}" for name in ("alpha", "beta") if name in settings)
+
+    learning = [name for name, entry in OPTIMIZERS.items() if "beta" in entry.settings]
+    table = results.final[results.final.optimizer.isin(learning)]
+    return _by_task("α, β found", table, results.tasks, text)
 
 
 def cosines(results: Results) -> Cells:
     """The mean of cos(Ĝ, ∇F) over probes and seeds; in brackets that of the mini-batch gradient."""
-    rows = []
-    for name in OPTIMIZERS:
-        mine = results.final[results.final.optimizer == name].set_index("task")
-        if mine.empty or OPTIMIZERS[name].is_gradient:
-            continue
-        cells = [TITLES[name]]
-        for task in results.tasks:
-            row: Any = mine.loc[task] if task in mine.index else None
-            cells.append(
-                "–"
-                if row is None
-                else f"{_number(row.estimator_cos, 2)} ({_number(row.gradient_cos, 2)})"
-            )
-        rows.append(cells)
-    return ["optimizer", *results.tasks], rows
+
+    def text(row: Any) -> str:
+        return f"{_number(row['estimator_cos'], 2)} ({_number(row['gradient_cos'], 2)})"
+
+    estimating = [name for name, entry in OPTIMIZERS.items() if not entry.is_gradient]
+    table = results.final[results.final.optimizer.isin(estimating)]
+    return _by_task("optimizer", table, results.tasks, text)
+
+
+def _by_task(
+    corner: str, table: pd.DataFrame, tasks: list[str], text: Callable[[Any], str]
+) -> Cells:
+    """A row per optimizer of the table, with the text of its row for each task."""
+    cells = {(row["optimizer"], row["task"]): text(row) for row in table.to_dict("records")}
+    there = {optimizer for optimizer, _ in cells}
+    rows = [
+        [TITLES[name], *(cells.get((name, task), "–") for task in tasks)]
+        for name in OPTIMIZERS
+        if name in there
+    ]
+    return [corner, *tasks], rows
 
 
 def markdown(cells: Cells) -> str:

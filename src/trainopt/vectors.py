@@ -91,7 +91,13 @@ def matvec(A: Any, x: Any) -> Any:
     """Return A x. With `Vectors`, A holds one block of rows per tensor; a plain x is shared."""
     if isinstance(A, Tensor):
         return A @ x
-    return Vectors([torch.mv(block, v) for block, v in _blocks(A, x)], foreach=A.foreach)
+    products = [
+        torch.cat([torch.mv(rows.to(v.dtype), v) for rows in _widened(block, v)])
+        if block.dtype != v.dtype
+        else torch.mv(block, v)
+        for block, v in _blocks(A, x)
+    ]
+    return Vectors(products, foreach=A.foreach)
 
 
 def add_scaled(x: Any, scale: Any, y: Any) -> Any:
@@ -143,10 +149,16 @@ def add_outer(A: Any, scale: Scalar, u: Any, v: Any) -> Any:
     rows = u * scale
     if isinstance(A, Tensor):
         return torch.addr(A, rows, v)
-    add = Tensor.addr_ if A.inplace else torch.addr
-    blocks = [
-        add(block, row, x) for (block, x), row in zip(_blocks(A, v), rows.tensors, strict=True)
-    ]
+    blocks = []
+    for (block, x), row in zip(_blocks(A, v), rows.tensors, strict=True):
+        if block.dtype == x.dtype:
+            blocks.append(block.addr_(row, x) if A.inplace else torch.addr(block, row, x))
+            continue
+        kept = block if A.inplace else block.clone()
+        pieces = _widened(kept, x)
+        for piece, part in zip(pieces, torch.split(row, [len(p) for p in pieces]), strict=True):
+            piece.add_(torch.outer(part, x))
+        blocks.append(kept)
     return A if A.inplace else Vectors(blocks, foreach=A.foreach)
 
 
@@ -177,3 +189,11 @@ def flatten(x: Vectors) -> Vectors:
 def _blocks(A: Vectors, x: Tensor | Vectors) -> list[tuple[Tensor, Tensor]]:
     pieces = [x] * len(A.tensors) if isinstance(x, Tensor) else x.tensors
     return list(zip(A.tensors, pieces, strict=True))
+
+
+def _widened(A: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+    """Cut an A that is narrower than x into runs of rows, so that no wide copy of all is made."""
+    return torch.split(A, max(1, _RUN // max(x.numel(), 1)))
+
+
+_RUN = 1 << 20

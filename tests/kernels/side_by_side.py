@@ -4,7 +4,7 @@ import torch
 
 from trainopt import DiagonalTO, FullTO, RankOneTO
 
-# Above the size from which dots are carried over and threads share a vector.
+# Above the size from which threads share a vector.
 WIDE = 40_000
 CASES = [
     (DiagonalTO, {}),

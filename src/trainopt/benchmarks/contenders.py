@@ -40,8 +40,6 @@ def _stepper(make: Callable[..., Any], **settings: Any) -> Callable[[list[Tensor
 
         def step() -> None:
             optimizer.step()
-            if hasattr(optimizer, "_last"):  # as zero_grad would
-                optimizer._last = []
 
         return step
 

@@ -1,16 +1,23 @@
-"""Kernels that take a whole step at the least traffic to memory: what `fused` runs.
+"""Kernels that take a step at the least traffic to memory: what `fused` runs.
 
-`cpu` calls compiled C++ (step.cpp, built at the first use), `cuda` calls Triton. Both have one
-function per rule of `trainopt.rules`, which take a `Batch` and `Rates`, change weights and
-variables in place, and return ‖e‖².
+`cpu` calls compiled C++ (step.cpp, built at the first use), `cuda` calls Triton. Each has a
+function for the rules of `trainopt.rules` that it knows, under the name of the rule. A `Batch` is
+prepared first, which finds out whether a kernel may have its memory and changes nothing; the kernel
+then changes weights and variables in place and returns ‖e‖².
+
+Nothing is kept between two steps: a kernel computes from what the tensors hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+# Why a kernel can't have tensors whose shapes, dtypes and layouts are right.
+NO_MEMORY = "a tensor has no memory"
+SHARED_MEMORY = "two tensors share memory"
 
 
 class Rates(NamedTuple):
@@ -21,6 +28,7 @@ class Rates(NamedTuple):
         weight_decay: decoupled.
         sign: of the gradient: 1, or −1 to maximize.
         descends: whether the weights move; without it only the variables learn.
+        keep_estimate: whether Ĝ is kept for who asks for it.
     """
 
     lr: float | Tensor
@@ -29,6 +37,7 @@ class Rates(NamedTuple):
     weight_decay: float
     sign: float
     descends: bool
+    keep_estimate: bool
 
 
 class Batch(NamedTuple):
@@ -37,8 +46,9 @@ class Batch(NamedTuple):
     Attributes:
         w: weights.
         g: their gradients, in the dtype of the weights.
-        state: a list of tensors per variable of the rule, in one dtype.
-        estimate: where Ĝ goes, in that dtype; None where it isn't kept.
+        state: a list of tensors per variable of the rule, in one dtype. Each has the shape of its
+            weight; a dense A is contiguous, (numbers of its weight, columns).
+        estimate: where Ĝ goes, in the dtype that is computed in; None where it isn't kept.
     """
 
     w: list[Tensor]
@@ -46,8 +56,7 @@ class Batch(NamedTuple):
     state: list[list[Tensor]]
     estimate: list[Tensor] | None
 
-    def single(self) -> Iterator[Batch]:
-        """The same as batches of one tensor each."""
-        for i, w in enumerate(self.w):
-            estimate = None if self.estimate is None else [self.estimate[i]]
-            yield Batch([w], [self.g[i]], [[tensors[i]] for tensors in self.state], estimate)
+
+def computed_in(param: torch.dtype, state: torch.dtype) -> torch.dtype:
+    """The dtype that a step computes in: no narrower than weights, variables and float32."""
+    return torch.promote_types(torch.promote_types(param, state), torch.float32)

@@ -73,6 +73,7 @@ def _compile(command: list[str], path: Path) -> None:
 def _declared(kernels: ctypes.CDLL) -> ctypes.CDLL:
     for function in (kernels.to_diagonal, kernels.to_rank_one, kernels.to_full):
         function.restype = ctypes.c_double
+    kernels.to_check.restype = ctypes.c_int32
     return kernels
 
 

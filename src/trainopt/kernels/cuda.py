@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import Batch, Rates
-from .pending import Pending
+from . import NO_MEMORY, SHARED_MEMORY, Batch, Rates, computed_in
 
 _BLOCK = 1024
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -31,22 +30,34 @@ def missing(param: torch.dtype, state: torch.dtype) -> str:
     return ""
 
 
-class Carried:
-    """Which tensors of a batch are one vector; from step to step nothing is carried here.
+class Prepared(NamedTuple):
+    """A batch as the kernels read it; good for one call, while nothing moves."""
 
-    Args:
-        first: number of the first tensor of each vector, and the number of all tensors.
+    batch: Batch
+    addresses: tuple[tuple[int, ...], ...]
+
+
+def prepare(batch: Batch, columns: int) -> Prepared | str:
+    """Return what the kernels take, or why they can't have this memory.
+
+    The caller has checked shapes, dtypes, devices and layouts; only addresses are looked at here.
     """
+    a, *c, b = batch.state
+    lists = (batch.w, batch.g, a, b, c[0] if c else None, batch.estimate)
+    addresses = [tuple(x.data_ptr() for x in tensors or ()) for tensors in lists]
+    widths = tuple(tensors[0].element_size() if tensors else 0 for tensors in lists)
+    sizes = tuple(w.numel() for w in batch.w)
+    return _unfit(tuple(addresses), widths, sizes) or Prepared(
+        batch, tuple(row or (0,) * len(sizes) for row in addresses)
+    )
 
-    def __init__(self, first: list[int]) -> None:
-        self.first = first
 
-
-def diagonal(batch: Batch, rates: Rates) -> Tensor:
+def diagonal(prepared: Prepared, rates: Rates) -> Tensor:
     """Diagonal-TO on all tensors, one pass: 28 bytes a weight in float32. state: a, b."""
     from .triton_rules import diagonal_kernel
 
-    tables = _tables(batch, list(range(len(batch.w) + 1)))
+    batch = prepared.batch
+    tables = _tables(prepared, list(range(len(batch.w) + 1)))
     squares = _partial(batch, tables.programs)
     diagonal_kernel[(tables.programs,)](
         *_common(batch, rates, tables), squares, **_constants(batch, rates)
@@ -54,11 +65,18 @@ def diagonal(batch: Batch, rates: Rates) -> Tensor:
     return squares.sum()
 
 
-def rank_one(batch: Batch, rates: Rates, carried: Carried) -> Tensor:
-    """RankOne-TO, two passes: 56 bytes a weight in float32. state: a, c, b."""
+def rank_one(prepared: Prepared, rates: Rates, first: list[int]) -> Tensor:
+    """RankOne-TO, two passes: 56 bytes a weight in float32. state: a, c, b.
+
+    Args:
+        prepared: the batch.
+        rates: of the step.
+        first: number of the first tensor of each vector, and the number of all tensors.
+    """
     from .triton_rules import dots_kernel, rank_one_kernel
 
-    tables = _tables(batch, carried.first)
+    batch = prepared.batch
+    tables = _tables(prepared, first)
     common, constants = _common(batch, rates, tables), _constants(batch, rates)
     partial = _partial(batch, tables.programs, 5)
     dots_kernel[(tables.programs,)](*common, partial, **constants)
@@ -67,38 +85,6 @@ def rank_one(batch: Batch, rates: Rates, carried: Carried) -> Tensor:
     squares = _partial(batch, tables.programs)
     rank_one_kernel[(tables.programs,)](*common, dots, squares, **constants)
     return squares.sum()
-
-
-def full(batch: Batch, rates: Rates, pending: Pending, x: Tensor) -> Tensor:
-    """Full-TO: one product with A, whose updates wait as pairs. state: A, b. On any device.
-
-    Args:
-        batch: `estimate` is needed.
-        rates: of the step.
-        pending: the pairs beside the A of `batch`.
-        x: the weights that A reads, (columns,).
-    """
-    if pending.count == pending.capacity:
-        pending.flush()
-    count = pending.count
-    known, norm = pending.V[:count] @ x, torch.dot(x, x)
-    pending.V[count] = x  # before the weights move: x may share their memory
-    squares = norm.new_zeros((), dtype=torch.float64)
-    assert batch.estimate is not None
-    pieces = zip(batch.w, batch.g, *batch.state, pending.U, batch.estimate, strict=True)
-    for w, g, A, b, U, estimate in pieces:
-        product = (A @ x.to(A.dtype)).to(x.dtype) + U[:count].T @ known
-        gradient = g.to(x.dtype).mul(rates.sign)
-        e = gradient - product.view(g.shape) - b
-        b.add_(e * rates.beta)
-        estimate.copy_(gradient - e * (1 - rates.beta - rates.alpha * norm))
-        U[count] = e.reshape(-1) * rates.alpha
-        squares += e.square().sum()
-        if rates.descends:
-            step = estimate.to(x.dtype) + w.to(x.dtype) * rates.weight_decay
-            w.copy_(w.to(x.dtype) - step * rates.lr)
-    pending.count += 1
-    return squares
 
 
 class _Tables(NamedTuple):
@@ -119,13 +105,8 @@ class _Tables(NamedTuple):
     programs: int
 
 
-def _tables(batch: Batch, first: list[int]) -> _Tables:
-    a, *c, b = batch.state
-    none = [0] * len(batch.w)
-    addresses = [
-        none if tensors is None else [x.data_ptr() for x in tensors]
-        for tensors in (batch.w, batch.g, a, b, c[0] if c else None, batch.estimate)
-    ]
+def _tables(prepared: Prepared, first: list[int]) -> _Tables:
+    batch, addresses = prepared
     device = batch.w[0].device
     sizes = tuple(w.numel() for w in batch.w)
     places, lengths = _places(sizes, tuple(first), device)
@@ -136,6 +117,28 @@ def _tables(batch: Batch, first: list[int]) -> _Tables:
         lengths,
         places.shape[1],
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _unfit(
+    addresses: tuple[tuple[int, ...], ...], widths: tuple[int, ...], sizes: tuple[int, ...]
+) -> str:
+    """Why kernels can't have this memory; "" when they can. A row each for w, g, a, b, c, Ĝ."""
+    ranges = sorted(
+        (begin, begin + size * width, row != 1)
+        for row, (begins, width) in enumerate(zip(addresses, widths, strict=True))
+        for begin, size in zip(begins, sizes if begins else (), strict=True)
+        if size
+    )
+    if any(begin == 0 for begin, _, _ in ranges):
+        return NO_MEMORY
+    end = written_end = 0
+    for begin, stop, written in ranges:
+        if begin < (end if written else written_end):
+            return SHARED_MEMORY
+        end = max(end, stop)
+        written_end = max(written_end, stop if written else 0)
+    return ""
 
 
 @functools.lru_cache(maxsize=64)
@@ -158,7 +161,7 @@ def _places(
         ]
         rows += of_vector
         lengths.append(len(of_vector))
-    columns = torch.tensor(rows, dtype=torch.int64).view(-1, 3).T.contiguous()
+    columns = torch.tensor(rows, dtype=torch.int64, device="cpu").view(-1, 3).T.contiguous()
     return columns.to(device), torch.tensor(lengths, dtype=torch.int64, device=device)
 
 
@@ -173,7 +176,8 @@ def _common(batch: Batch, rates: Rates, tables: _Tables) -> list[Any]:
     if any(isinstance(number, Tensor) and number.is_cuda for number in numbers):
         values = torch.stack([torch.as_tensor(n, device=device).double() for n in numbers])
     else:
-        values = torch.tensor([float(n) for n in numbers], dtype=torch.float64).to(device)
+        given = [float(n) for n in numbers]
+        values = torch.tensor(given, dtype=torch.float64, device="cpu").to(device)
     return [tables.addresses, tables.places, tables.sizes, values, len(batch.w), tables.programs]
 
 
@@ -184,7 +188,7 @@ def _constants(batch: Batch, rates: Rates) -> dict[str, Any]:
     return {
         "P": LANGUAGE_DTYPES[batch.w[0].dtype],
         "S": LANGUAGE_DTYPES[state],
-        "T": LANGUAGE_DTYPES[torch.promote_types(state, torch.float32)],
+        "T": LANGUAGE_DTYPES[computed_in(batch.w[0].dtype, state)],
         "KEEPS": batch.estimate is not None,
         "DESCENDS": rates.descends,
         "BLOCK": _BLOCK,

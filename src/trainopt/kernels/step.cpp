@@ -1,13 +1,15 @@
 // The three rules of trainopt/rules.py on the CPU, at the least traffic to memory.
 //
 //   Diagonal-TO  one pass: reads w, g, a, b and writes w, a, b
-//   RankOne-TO   two passes: a first one for the dot products, a second one for everything else. The
-//                products that g has no part in are gathered in the second pass of the step before.
-//   Full-TO      one read of A: the rank-one updates of up to `capacity` steps wait as pairs beside
-//                it, A = A0 + Uᵀ V, and go into its rows, all at once, in a pass that is due anyway
+//   RankOne-TO   two passes: a first one for the dot products, a second one for everything else
+//   Full-TO      one pass over A: a row is read for its product with w and updated while in cache
 //
-// A step is one call for all tensors of a param group, with a plain C interface: nothing of torch is
-// included, so this compiles in a second. Dots and norms are summed in double.
+// Nothing is kept from one call to the next: whatever a user writes into weights or state between
+// two steps is seen. A step is one call for all tensors of a param group, with a plain C interface:
+// nothing of torch is included, so this compiles in a second. Dots and norms are summed in double.
+//
+// The caller vouches for shapes, dtypes, devices and layouts; `to_check` looks at what only
+// addresses tell: memory that is missing, or that two of the tensors share.
 //
 // PARAM and STATE are the dtypes this is compiled for: float32, float64, bfloat16 or float16.
 
@@ -47,7 +49,8 @@ using float64 = double;
 
 using P = PARAM;  // dtype of weights and gradients
 using S = STATE;  // dtype of A and b
-using T = std::conditional_t<std::is_same_v<S, double>, double, float>;  // is computed in
+// The dtype that is computed in: no narrower than either.
+using T = std::conditional_t<std::is_same_v<S, double> || std::is_same_v<P, double>, double, float>;
 
 // A reduction is written to memory this often, so that float sums stay short.
 constexpr int64_t block = 1024;
@@ -61,16 +64,16 @@ struct Pieces {
     const int64_t* starts;  // of each piece in the concatenation of all; count + 1
     void* const* w;
     void* const* g;
-    void* const* a;
+    void* const* a;         // or A: (numbers of the piece, columns)
     void* const* b;
     void* const* c;
-    void* const* estimate;  // or null, where it isn't kept
+    void* const* estimate;  // of T; or null, where it isn't kept
 };
 
 struct Rates {
     double lr, alpha, beta, decay;  // decay = lr · weight_decay
     double sign;                    // of g: −1 maximizes
-    int32_t descends;               // 0 leaves w as it is
+    int32_t descends;               // 0: w isn't written to
     int32_t threads;
 };
 
@@ -100,17 +103,24 @@ struct Share {
     }
 };
 
+// In the order of threads or vectors, so that a run can be repeated bit for bit.
+double sum(const std::vector<double>& values) {
+    double total = 0;
+    for (double value : values) total += value;
+    return total;
+}
+
 // Diagonal-TO ------------------------------------------------------------------------------------
 
-template <bool keeps>
+template <bool keeps, bool descends>
 double diagonal_part(const Pieces& x, const Rates& r, int64_t i, int64_t first, int64_t last) {
     P* __restrict w = at<P>(x.w, i);
     const P* __restrict g = at<P>(x.g, i);
     S* __restrict a = at<S>(x.a, i);
     S* __restrict b = at<S>(x.b, i);
-    S* __restrict estimate = at<S>(x.estimate, i);
-    const T lr = r.descends ? r.lr : 0, alpha = r.alpha, beta = r.beta, sign = r.sign;
-    const T rest = 1 - r.beta, decay = r.descends ? r.decay : 0;
+    T* __restrict estimate = at<T>(x.estimate, i);
+    const T lr = r.lr, alpha = r.alpha, beta = r.beta, sign = r.sign;
+    const T rest = 1 - r.beta, decay = r.decay;
     double total = 0;
     for (int64_t start = first; start < last; start += block) {
         const int64_t end = start + block < last ? start + block : last;
@@ -123,8 +133,8 @@ double diagonal_part(const Pieces& x, const Rates& r, int64_t i, int64_t first, 
             const T guess = g0 - rest * e + alpha * (ew * w0);
             a[j] = S(a0 + alpha * ew);
             b[j] = S(b0 + beta * e);
-            if (keeps) estimate[j] = S(guess);
-            w[j] = P((w0 - decay * w0) - lr * guess);
+            if (keeps) estimate[j] = guess;
+            if (descends) w[j] = P((w0 - decay * w0) - lr * guess);
             sum += e * e;
         }
         total += sum;
@@ -133,284 +143,232 @@ double diagonal_part(const Pieces& x, const Rates& r, int64_t i, int64_t first, 
 }
 
 double diagonal(const Pieces& x, const Rates& r) {
-    const auto part = x.estimate ? diagonal_part<true> : diagonal_part<false>;
+    const auto part = r.descends ? x.estimate ? diagonal_part<true, true> : diagonal_part<false, true>
+                                 : x.estimate ? diagonal_part<true, false> : diagonal_part<false, false>;
     const int64_t total = x.starts[x.count];
-    double squares = 0;
-#pragma omp parallel num_threads(r.threads) if (total > small) reduction(+ : squares)
+    std::vector<double> squares(r.threads);
+#pragma omp parallel num_threads(r.threads) if (total > small)
     {
         const Share mine(0, total);
+        double own = 0;
         each_part(x, mine.begin, mine.end, [&](int64_t i, int64_t first, int64_t last) {
-            squares += part(x, r, i, first, last);
+            own += part(x, r, i, first, last);
         });
+        squares[omp_get_thread_num()] = own;
     }
-    return squares;
+    return sum(squares);
 }
 
 // RankOne-TO -------------------------------------------------------------------------------------
 
 struct Dots {
-    double cw = 0, aa = 0, ab = 0, ww = 0, ag = 0, ee = 0;
+    double cw = 0, aa = 0, ab = 0, ww = 0, ag = 0;
     Dots& operator+=(const Dots& more) {
-        cw += more.cw, aa += more.aa, ab += more.ab, ww += more.ww, ag += more.ag, ee += more.ee;
+        cw += more.cw, aa += more.aa, ab += more.ab, ww += more.ww, ag += more.ag;
         return *this;
     }
 };
 
-// Which pieces are one vector, and the dots that the step before left of it.
+// Which pieces are one vector: its first piece; count + 1 of them.
 struct Vectors {
     int64_t count;
-    const int64_t* first;  // piece of each; count + 1
-    Dots* carried;         // cw, aa, ab, ww of the present state
-    uint8_t* known;        // whether they are
-    uint64_t* marks;       // samples of the numbers that they belong to
+    const int64_t* first;
 };
 
-// A mark of every 4096th number: weights may change behind torch's back, through `.data`.
-uint64_t mark_of(const Pieces& x, int64_t begin, int64_t end) {
-    uint64_t mark = 14695981039346656037u;
-    const auto mix = [&](double value) {
-        uint64_t bits;
-        std::memcpy(&bits, &value, 8);
-        mark = (mark ^ bits) * 1099511628211u;
-    };
-    each_part(x, begin, end, [&](int64_t i, int64_t first, int64_t last) {
-        for (int64_t j = first; j < last; j += 4096) {
-            mix(double(at<P>(x.w, i)[j])), mix(double(at<S>(x.a, i)[j]));
-            mix(double(at<S>(x.b, i)[j])), mix(double(at<S>(x.c, i)[j]));
-        }
-    });
-    return mark;
-}
-
-Dots dots_part(const Pieces& x, double sign, bool known, int64_t i, int64_t first, int64_t last) {
+Dots dots_part(const Pieces& x, double sign, int64_t i, int64_t first, int64_t last) {
     const P* __restrict w = at<P>(x.w, i);
     const P* __restrict g = at<P>(x.g, i);
     const S* __restrict a = at<S>(x.a, i);
     const S* __restrict b = at<S>(x.b, i);
     const S* __restrict c = at<S>(x.c, i);
     double cw = 0, aa = 0, ab = 0, ww = 0, ag = 0;
-#pragma omp simd reduction(+ : ag)
-    for (int64_t j = first; j < last; j++) ag += double(a[j]) * double(T(g[j]));
-    if (!known) {
-#pragma omp simd reduction(+ : cw, aa, ab, ww)
-        for (int64_t j = first; j < last; j++) {
-            const double w0 = double(T(w[j])), a0 = double(a[j]);
-            cw += double(c[j]) * w0, ww += w0 * w0, aa += a0 * a0, ab += a0 * double(b[j]);
-        }
+#pragma omp simd reduction(+ : cw, aa, ab, ww, ag)
+    for (int64_t j = first; j < last; j++) {
+        const double w0 = double(T(w[j])), a0 = double(a[j]);
+        cw += double(c[j]) * w0, ww += w0 * w0;
+        aa += a0 * a0, ab += a0 * double(b[j]), ag += a0 * double(T(g[j]));
     }
     Dots found;
     found.cw = cw, found.aa = aa, found.ab = ab, found.ww = ww, found.ag = sign * ag;
     return found;
 }
 
-template <bool keeps>
-Dots rank_one_part(const Pieces& x, const Rates& r, const Dots& d, int64_t i, int64_t first,
-                   int64_t last) {
+template <bool keeps, bool descends>
+double rank_one_part(const Pieces& x, const Rates& r, const Dots& d, int64_t i, int64_t first,
+                     int64_t last) {
     P* __restrict w = at<P>(x.w, i);
     const P* __restrict g = at<P>(x.g, i);
     S* __restrict a = at<S>(x.a, i);
     S* __restrict b = at<S>(x.b, i);
     S* __restrict c = at<S>(x.c, i);
-    S* __restrict estimate = at<S>(x.estimate, i);
+    T* __restrict estimate = at<T>(x.estimate, i);
     // aᵀe from the dots: exact enough, as products of floats are exact in double.
     const double ae = d.ag - d.cw * d.aa - d.ab, more = r.alpha * ae * d.ww;
     const T s = d.cw, growth = more, of_e = r.alpha * d.cw * (d.cw + more);
     const T into_a = r.alpha * d.cw, into_c = r.alpha * ae;
-    const T lr = r.descends ? r.lr : 0, decay = r.descends ? r.decay : 0;
-    const T beta = r.beta, rest = 1 - r.beta, sign = r.sign;
-    Dots next;
+    const T lr = r.lr, decay = r.decay, beta = r.beta, rest = 1 - r.beta, sign = r.sign;
+    double total = 0;
     for (int64_t start = first; start < last; start += block) {
         const int64_t end = start + block < last ? start + block : last;
-        double cw = 0, aa = 0, ab = 0, ww = 0;
         T ee = 0;
-#pragma omp simd reduction(+ : cw, aa, ab, ww, ee)
+#pragma omp simd reduction(+ : ee)
         for (int64_t j = start; j < end; j++) {
             const T w0 = T(w[j]), g0 = sign * T(g[j]), a0 = T(a[j]), b0 = T(b[j]), c0 = T(c[j]);
             const T e = g0 - s * a0 - b0;
             const T guess = g0 - rest * e + growth * a0 + of_e * e;
-            const S a1 = S(a0 + into_a * e), b1 = S(b0 + beta * e), c1 = S(c0 + into_c * w0);
-            const P w1 = P((w0 - decay * w0) - lr * guess);
-            a[j] = a1, b[j] = b1, c[j] = c1, w[j] = w1;
-            if (keeps) estimate[j] = S(guess);
+            a[j] = S(a0 + into_a * e), b[j] = S(b0 + beta * e), c[j] = S(c0 + into_c * w0);
+            if (descends) w[j] = P((w0 - decay * w0) - lr * guess);
+            if (keeps) estimate[j] = guess;
             ee += e * e;
-            const double a2 = double(a1), w2 = double(T(w1));
-            cw += double(c1) * w2, ww += w2 * w2, aa += a2 * a2, ab += a2 * double(b1);
         }
-        next.cw += cw, next.aa += aa, next.ab += ab, next.ww += ww, next.ee += ee;
+        total += ee;
     }
-    return next;
+    return total;
 }
 
 double rank_one(const Pieces& x, const Rates& r, const Vectors& v) {
-    const auto part = x.estimate ? rank_one_part<true> : rank_one_part<false>;
+    const auto part = r.descends ? x.estimate ? rank_one_part<true, true> : rank_one_part<false, true>
+                                 : x.estimate ? rank_one_part<true, false> : rank_one_part<false, false>;
     const auto bounds = [&](int64_t k) { return x.starts[v.first[k]]; };
-    const auto passes = [&](int64_t k, int64_t begin, int64_t end, auto&& combined) {
-        Dots mine, next;
+    const auto dots = [&](int64_t begin, int64_t end) {
+        Dots found;
         each_part(x, begin, end, [&](int64_t i, int64_t first, int64_t last) {
-            mine += dots_part(x, r.sign, v.known[k], i, first, last);
+            found += dots_part(x, r.sign, i, first, last);
         });
-        Dots all = combined(mine);
-        if (v.known[k]) {
-            const double ag = all.ag;
-            all = v.carried[k], all.ag = ag;
-        }
-        each_part(x, begin, end, [&](int64_t i, int64_t first, int64_t last) {
-            next += part(x, r, all, i, first, last);
-        });
-        return combined(next);
+        return found;
     };
-    for (int64_t k = 0; k < v.count; k++)
-        v.known[k] = v.known[k] && v.marks[k] == mark_of(x, bounds(k), bounds(k + 1));
-    std::vector<Dots> left(v.count), slots(r.threads);
+    const auto rest = [&](const Dots& all, int64_t begin, int64_t end) {
+        double squares = 0;
+        each_part(x, begin, end, [&](int64_t i, int64_t first, int64_t last) {
+            squares += part(x, r, all, i, first, last);
+        });
+        return squares;
+    };
+    std::vector<Dots> dots_of(r.threads);
+    std::vector<double> squares_of(r.threads), squares(v.count);
 #pragma omp parallel num_threads(r.threads) if (x.starts[x.count] > small)
     {
+        const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
         // A small vector stays in the cache of its thread between the two passes.
 #pragma omp for schedule(dynamic, 4)
         for (int64_t k = 0; k < v.count; k++)
             if (bounds(k + 1) - bounds(k) <= small)
-                left[k] = passes(k, bounds(k), bounds(k + 1), [](const Dots& own) { return own; });
-        const auto over_threads = [&](const Dots& own) {
-            slots[omp_get_thread_num()] = own;
-#pragma omp barrier
-            Dots all;
-            for (int t = 0; t < omp_get_num_threads(); t++) all += slots[t];
-#pragma omp barrier
-            return all;
-        };
+                squares[k] = rest(dots(bounds(k), bounds(k + 1)), bounds(k), bounds(k + 1));
         for (int64_t k = 0; k < v.count; k++) {
             if (bounds(k + 1) - bounds(k) <= small) continue;
             const Share mine(bounds(k), bounds(k + 1) - bounds(k));
-            const Dots all = passes(k, mine.begin, mine.end, over_threads);
+            dots_of[thread] = dots(mine.begin, mine.end);
+#pragma omp barrier
+            Dots all;
+            for (int t = 0; t < threads; t++) all += dots_of[t];
+            squares_of[thread] = rest(all, mine.begin, mine.end);
+#pragma omp barrier
 #pragma omp single
-            left[k] = all;
+            squares[k] = sum(squares_of);
         }
     }
-    double squares = 0;
-    for (int64_t k = 0; k < v.count; k++) {
-        squares += left[k].ee;
-        v.carried[k] = left[k];
-        // A small vector is in cache for its first pass: nothing would be saved.
-        if ((v.known[k] = bounds(k + 1) - bounds(k) > small))
-            v.marks[k] = mark_of(x, bounds(k), bounds(k + 1));
-    }
-    return squares;
+    return sum(squares);
 }
 
 // Full-TO ----------------------------------------------------------------------------------------
 
-// One vector x of `columns` weights, which every row of A reads, and the pairs that wait.
+// One vector x of `columns` weights, which every row of A reads.
 struct Dense {
     int64_t columns;
-    const void* x;    // (columns,), wide
-    void* const* A;   // for each piece, (numbers of the piece, columns)
-    void* const* U;   // for each piece, (capacity, numbers of the piece), wide: α e of past steps
-    void* V;          // (capacity, columns), wide: x of the same steps
-    int64_t pending;  // pairs that wait
-    int64_t capacity;
+    const void* x;  // (columns,), of T
 };
 
-// Several sums at once, so that the additions don't wait for each other.
-template <class N>
-T row_dot(const N* __restrict row, const T* __restrict x, int64_t n) {
+T row_dot(const S* __restrict row, const T* __restrict x, int64_t n) {
     T sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < n; j++) sum += T(row[j]) * x[j];
     return sum;
 }
 
-// row += Σ u[k] V[k], and row · x, while the row is in cache.
-T row_flush(S* __restrict row, const T* __restrict x, const T* u, const T* __restrict V,
-            int64_t pairs, int64_t n) {
-    T total = 0;
-    for (int64_t start = 0; start < n; start += block) {
-        const int64_t size = n - start < block ? n - start : block;
-        T whole[block];
+void add_to_row(S* __restrict row, T scale, const T* __restrict x, int64_t n) {
 #pragma omp simd
-        for (int64_t j = 0; j < size; j++) whole[j] = T(row[start + j]);
-        int64_t k = 0;
-        for (; k + 4 <= pairs; k += 4) {
-            const T *v0 = V + k * n + start, *v1 = v0 + n, *v2 = v1 + n, *v3 = v2 + n;
-            const T u0 = u[k], u1 = u[k + 1], u2 = u[k + 2], u3 = u[k + 3];
-#pragma omp simd
-            for (int64_t j = 0; j < size; j++)
-                whole[j] += (u0 * v0[j] + u1 * v1[j]) + (u2 * v2[j] + u3 * v3[j]);
-        }
-        for (; k < pairs; k++) {
-            const T* v = V + k * n + start;
-#pragma omp simd
-            for (int64_t j = 0; j < size; j++) whole[j] += u[k] * v[j];
-        }
-        T sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j < size; j++) {
-            const S kept = S(whole[j]);
-            row[start + j] = kept;
-            sum += T(kept) * x[start + j];
-        }
-        total += sum;
-    }
-    return total;
+    for (int64_t j = 0; j < n; j++) row[j] = S(T(row[j]) + scale * x[j]);
 }
 
-double full(const Pieces& x, const Rates& r, Dense& m) {
+double full(const Pieces& x, const Rates& r, const Dense& m) {
     const T* point = static_cast<const T*>(m.x);
-    T* V = static_cast<T*>(m.V);
     const int64_t n = m.columns, total = x.starts[x.count];
-    const bool flushes = m.pending == m.capacity;
-    const int64_t slot = flushes ? 0 : m.pending;
-    std::vector<T> ahead(m.capacity);  // V x, for the rows that don't flush
-    T norm = row_dot(point, point, n);
-    if (!flushes)
-        for (int64_t k = 0; k < m.pending; k++) ahead[k] = row_dot(V + k * n, point, n);
-    const T alpha = r.alpha, beta = r.beta, of_e = 1 - r.beta - r.alpha * double(norm), sign = r.sign;
+    double norm = 0;
+#pragma omp simd reduction(+ : norm)
+    for (int64_t j = 0; j < n; j++) norm += double(point[j]) * double(point[j]);
+    const T alpha = r.alpha, beta = r.beta, of_e = 1 - r.beta - r.alpha * norm, sign = r.sign;
     const T lr = r.lr, decay = r.decay;
-    double squares = 0;
-#pragma omp parallel num_threads(r.threads) if (total * n > small) reduction(+ : squares)
+    std::vector<double> squares(r.threads);
+#pragma omp parallel num_threads(r.threads) if (total * n > small)
     {
-        std::vector<T> u(m.capacity);
         const Share mine(0, total);
+        double own = 0;
         each_part(x, mine.begin, mine.end, [&](int64_t i, int64_t first, int64_t last) {
-            S* A = at<S>(m.A, i);
-            T* U = at<T>(m.U, i);
             const P* g = at<P>(x.g, i);
-            S *b = at<S>(x.b, i), *estimate = at<S>(x.estimate, i);
-            const int64_t rows = x.starts[i + 1] - x.starts[i];
+            S *A = at<S>(x.a, i), *b = at<S>(x.b, i);
+            T* estimate = at<T>(x.estimate, i);
             for (int64_t j = first; j < last; j++) {
-                for (int64_t k = 0; k < m.pending; k++) u[k] = U[k * rows + j];
-                T product;
-                if (flushes) {
-                    product = row_flush(A + j * n, point, u.data(), V, m.pending, n);
-                } else {
-                    product = row_dot(A + j * n, point, n);
-                    for (int64_t k = 0; k < m.pending; k++) product += u[k] * ahead[k];
-                }
-                const T g0 = sign * T(g[j]), b0 = T(b[j]), e = g0 - product - b0;
+                const T g0 = sign * T(g[j]), b0 = T(b[j]);
+                const T e = g0 - row_dot(A + j * n, point, n) - b0;
+                add_to_row(A + j * n, alpha * e, point, n);
                 b[j] = S(b0 + beta * e);
-                estimate[j] = S(g0 - of_e * e);
-                U[slot * rows + j] = alpha * e;
-                squares += double(e) * double(e);
+                estimate[j] = g0 - of_e * e;
+                own += double(e) * double(e);
             }
         });
+        squares[omp_get_thread_num()] = own;
     }
-    std::memcpy(V + slot * n, point, sizeof(T) * n);
-    m.pending = slot + 1;
+    // The weights move when all rows have read them: x may be their memory.
     if (r.descends)
         each_part(x, 0, total, [&](int64_t i, int64_t first, int64_t last) {
             P* w = at<P>(x.w, i);
-            const S* estimate = at<S>(x.estimate, i);
+            const T* estimate = at<T>(x.estimate, i);
             for (int64_t j = first; j < last; j++) {
                 const T w0 = T(w[j]);
-                w[j] = P((w0 - decay * w0) - lr * T(estimate[j]));
+                w[j] = P((w0 - decay * w0) - lr * estimate[j]);
             }
         });
-    return squares;
+    return sum(squares);
+}
+
+// Memory -----------------------------------------------------------------------------------------
+
+// 0 when every tensor has memory of its own; 1 when one has none; 2 when one that is written to
+// shares memory with another, which threads would race for. `columns` is that of A, or 1.
+int32_t check(const Pieces& x, int64_t columns) {
+    struct Range {
+        uintptr_t begin, end;
+        bool written;
+    };
+    std::vector<Range> ranges;
+    bool missing = false;
+    const auto add = [&](void* const* pointers, int64_t width, bool written) {
+        if (!pointers) return;
+        for (int64_t i = 0; i < x.count; i++) {
+            const int64_t bytes = (x.starts[i + 1] - x.starts[i]) * width;
+            const auto begin = reinterpret_cast<uintptr_t>(pointers[i]);
+            if (bytes) ranges.push_back({begin, begin + bytes, written}), missing |= !begin;
+        }
+    };
+    add(x.w, sizeof(P), true), add(x.g, sizeof(P), false), add(x.a, sizeof(S) * columns, true);
+    add(x.b, sizeof(S), true), add(x.c, sizeof(S), true), add(x.estimate, sizeof(T), true);
+    if (missing) return 1;
+    std::sort(ranges.begin(), ranges.end(), [](auto& p, auto& q) { return p.begin < q.begin; });
+    uintptr_t end = 0, written_end = 0;  // of all ranges so far, and of the written ones
+    for (const Range& range : ranges) {
+        if (range.begin < (range.written ? end : written_end)) return 2;
+        end = std::max(end, range.end);
+        if (range.written) written_end = std::max(written_end, range.end);
+    }
+    return 0;
 }
 
 }  // namespace
 
-// All return ‖e‖².
+// The steps return ‖e‖².
 extern "C" {
+int32_t to_check(const Pieces* x, int64_t columns) { return check(*x, columns); }
 double to_diagonal(const Pieces* x, const Rates* r) { return diagonal(*x, *r); }
 double to_rank_one(const Pieces* x, const Rates* r, const Vectors* v) { return rank_one(*x, *r, *v); }
-double to_full(const Pieces* x, const Rates* r, Dense* m) { return full(*x, *r, *m); }
+double to_full(const Pieces* x, const Rates* r, const Dense* m) { return full(*x, *r, *m); }
 }

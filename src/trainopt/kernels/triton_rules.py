@@ -45,7 +45,7 @@ def _finish(
     """Keep the estimate, descend along it, and leave ‖e‖² of the program."""
     lr, decay = tl.load(rates).to(T), tl.load(rates + 3).to(T)
     if KEEPS:
-        tl.store(_at(addresses, 5, tensor, count, j, S), estimate.to(S), inside)
+        tl.store(_at(addresses, 5, tensor, count, j, T), estimate, inside)
     if DESCENDS:
         tl.store(w_at, (w - lr * decay * w - lr * estimate).to(P), inside)
     tl.store(squares + i, tl.sum((e * e).to(tl.float64)))

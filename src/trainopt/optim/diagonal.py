@@ -12,7 +12,7 @@ from ..kernels import Rates
 from ..rules import diagonal
 from ..settings import Rate
 from ..vectors import slices
-from .base import Taken, TrainableOptimizer
+from .base import Taken, TrainableOptimizer, Vector
 from .fused import Part
 
 # So many numbers, and some ten temporaries of that size, fit into the cache of a core.
@@ -72,8 +72,10 @@ class DiagonalTO(TrainableOptimizer):
         defaults = {k: v for k, v in locals().items() if k not in ("self", "params", "__class__")}
         super().__init__(params, defaults)
 
-    def _new_variables(self, param: Tensor, group: dict[str, Any]) -> tuple[Tensor, ...]:
-        dtype = self._state_dtype(param, group)
+    def _new_variables(
+        self, param: Tensor, group: dict[str, Any], vector: Vector
+    ) -> tuple[Tensor, ...]:
+        dtype = group["state_dtype"] or vector.dtype
         return tuple(torch.zeros_like(param, dtype=dtype) for _ in self.variables)
 
     def _apply(
@@ -104,5 +106,5 @@ class DiagonalTO(TrainableOptimizer):
         return Taken(params, None, norms)
 
     def _call(self, part: Part, group: dict[str, Any], rates: Rates) -> Tensor:
-        squares: Tensor = part.kernels.diagonal(part.batch, rates)
+        squares: Tensor = part.kernels.diagonal(part.prepared, rates)
         return squares

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..kernels import Rates
-from ..kernels.pending import Pending
+from ..kernels import Rates, computed_in
 from ..memory import available_bytes, human_bytes
 from ..rules import Learned, full
 from ..settings import Rate
 from ..vectors import Vectors, flatten
-from .base import TrainableOptimizer, real_numel
+from .base import TrainableOptimizer, Vector, real_numel
 from .fused import Part
 
 
@@ -22,9 +22,7 @@ class FullTO(TrainableOptimizer):
     """Every coordinate of the gradient is modelled as linear in all weights: Ĝ = A w + b.
 
     Memory: d² + d numbers of state. Time: O(d²) a step, and never a second array of d² numbers.
-    (Algorithm 1.) Where a kernel takes the step, updates of A wait in 16 vectors of d numbers and
-    go into A together; whoever reads `state` finds them in A. With scope="tensor", d is the size
-    of each tensor on its own.
+    (Algorithm 1.) With scope="tensor", d is the size of each tensor on its own.
 
     Use it for small models, up to some thousand weights, where it is the strongest of the three.
 
@@ -47,9 +45,9 @@ class FullTO(TrainableOptimizer):
         maximize: ascend instead of descend.
         foreach: do the elementwise part with `torch._foreach_*` kernels. Default: as torch.optim
             chooses, on for CUDA.
-        fused: do the step with one reading of A, whose updates wait in pairs of vectors: by a C++
-            kernel on the CPU, compiled once by the C++ compiler that it needs. Default: where there
-            is one; False, or a `foreach`, switches it off, and True raises where there is none.
+        fused: do the step in one pass over A, by a C++ kernel on the CPU, compiled once by the C++
+            compiler that it needs. Default: where there is one; False, or a `foreach`, switches it
+            off, and True raises where there is none, as on CUDA.
         keep_estimate: keep Ĝ after a step, for `estimate`; costs memory traffic. Default: False.
         capturable: keep the clock on the device, for CUDA graphs and for rates that are CUDA
             tensors.
@@ -63,6 +61,7 @@ class FullTO(TrainableOptimizer):
 
     rule = staticmethod(full)
     variables = ("A", "b")
+    dense = True
 
     def __init__(
         self,
@@ -83,39 +82,29 @@ class FullTO(TrainableOptimizer):
         differentiable: bool = False,
     ) -> None:
         defaults = {k: v for k, v in locals().items() if k not in ("self", "params", "__class__")}
-        self._pending: dict[Tensor, Pending] = {}
+        self._complete = False  # the groups of `params` are added one by one, and checked together
         super().__init__(params, defaults)
+        self._check_memory(self.param_groups)
+        self._complete = True
 
-    @property
-    def state(self) -> Any:
-        """The state of every parameter, with all pending updates in A at the time of reading."""
-        self._flush()
-        return self._raw
-
-    @state.setter
-    def state(self, value: Any) -> None:
-        self._raw = value
-
-    @property
-    def _held(self) -> Any:
-        return self._raw
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._pending = {}
-        super().__setstate__(state)
-        # Optimizer writes it past the property.
-        self._raw = self.__dict__.pop("state")
-
-    def _flush(self) -> None:
-        for pending in set(self._pending.values()):
-            pending.flush()
-
-    def _new_variables(self, param: Tensor, group: dict[str, Any]) -> tuple[Tensor, ...]:
-        dtype = self._state_dtype(param, group)
-        shape = (param.numel(), self._columns(param, group))
-        A = torch.zeros(shape, dtype=dtype, device=param.device)
+    def _new_variables(
+        self, param: Tensor, group: dict[str, Any], vector: Vector
+    ) -> tuple[Tensor, ...]:
+        dtype = group["state_dtype"] or vector.dtype
         # Contiguous whatever the layout of the parameter: the rule sees it flat, without a copy.
-        return A, torch.zeros(param.shape, dtype=dtype, device=param.device)
+        A, b = (
+            torch.zeros(tuple(shape), dtype=dtype, device=param.device)
+            for shape in self._shapes(param, vector)
+        )
+        return A, b
+
+    def _shapes(self, param: Tensor, vector: Vector) -> tuple[Sequence[int], ...]:
+        if hasattr(param, "placements"):
+            raise TypeError(
+                "FullTO can't hold a sharded parameter (DTensor), whose rows of A need all "
+                "weights: use DiagonalTO or RankOneTO."
+            )
+        return (param.numel(), vector.numel), param.shape
 
     def _learn(
         self,
@@ -127,8 +116,6 @@ class FullTO(TrainableOptimizer):
         alpha: Any,
         beta: Any,
     ) -> Learned:
-        if self._pending:
-            self._flush()
         A, b = state
         flat_b = Vectors(flatten(b).tensors, foreach=b.foreach, inplace=b.inplace)
         x: Any = flatten(w)
@@ -146,34 +133,13 @@ class FullTO(TrainableOptimizer):
         return Learned((A, shaped[0]), shaped[1], shaped[2])
 
     def _call(self, part: Part, group: dict[str, Any], rates: Rates) -> Tensor:
-        kernels, params, batch = part
-        A, b = batch.state
-        if batch.estimate is None:
-            batch = batch._replace(estimate=[torch.empty_like(piece) for piece in b])
-        dtype = torch.promote_types(b[0].dtype, torch.float32)
-        pieces = [w.reshape(-1).to(dtype) for w in batch.w]
-        if group["scope"] == "group":
-            x = self._joint(group, params, pieces)
-            squares: Tensor = kernels.full(batch, rates, self._pairs(params, A, dtype), x)
-            return squares
-        each = [
-            kernels.full(one, rates, self._pairs([p], one.state[0], dtype), x)
-            for p, one, x in zip(params, batch.single(), pieces, strict=True)
-        ]
-        return torch.stack(each).sum()
-
-    def _pairs(self, params: list[Tensor], A: list[Tensor], dtype: torch.dtype) -> Pending:
-        """The pairs beside these blocks of A; where other parameters shared them, new ones."""
-        owners = {self._pending.get(p) for p in params}
-        pending = owners.pop()
-        if not owners and pending is not None and list(map(id, pending.A)) == list(map(id, A)):
-            return pending
-        for other in owners | {pending}:
-            if other is not None:
-                other.flush()
-        pending = Pending(A, dtype)
-        self._pending.update((p, pending) for p in params)
-        return pending
+        _, b = part.batch.state
+        dtype = computed_in(part.batch.w[0].dtype, b[0].dtype)
+        pieces = [w.reshape(-1).to(dtype) for w in part.batch.w]
+        joint = group["scope"] == "group"
+        x = self._joint(group, part.params, pieces) if joint else pieces[0]
+        squares: Tensor = part.kernels.full(part.prepared, rates, x)
+        return squares
 
     @staticmethod
     def _joint(group: dict[str, Any], params: list[Tensor], pieces: list[Tensor]) -> Tensor:
@@ -186,12 +152,6 @@ class FullTO(TrainableOptimizer):
             ]
         )
 
-    @staticmethod
-    def _columns(param: Tensor, group: dict[str, Any]) -> int:
-        if group["scope"] == "tensor":
-            return real_numel(param)
-        return sum(real_numel(p) for p in group["params"])
-
     def _check_params(self, group: dict[str, Any]) -> None:
         devices = {p.device for p in group["params"]}
         if group["scope"] == "group" and len(devices) > 1:
@@ -199,23 +159,29 @@ class FullTO(TrainableOptimizer):
                 f"scope='group' needs one device, the group has {sorted(map(str, devices))}: "
                 "give scope='tensor' or one group per device."
             )
-        if not group["check_memory"]:
-            return
-        for device in devices:
-            self._check_fits(device, [*self.param_groups, group])
+        if self._complete:
+            self._check_memory([*self.param_groups, group])
 
-    def _check_fits(self, device: torch.device, groups: list[dict[str, Any]]) -> None:
-        here = [(p, group) for group in groups for p in group["params"] if p.device == device]
-        needed = sum(
-            real_numel(p) * self._columns(p, group) * self._state_dtype(p, group).itemsize
-            for p, group in here
-            if p not in self.state
-        )
-        available = available_bytes(device)
-        if available is not None and needed > available:
-            raise MemoryError(
-                f"A needs {needed} bytes ({human_bytes(needed)}) for d = "
-                f"{sum(real_numel(p) for p, _ in here)} weights, {device} has "
-                f"{human_bytes(available)} available: use scope='tensor', RankOneTO or "
-                "DiagonalTO, or check_memory=False to try it all the same."
-            )
+    def _check_memory(self, groups: list[dict[str, Any]]) -> None:
+        """Raise when A of these groups doesn't fit into what their devices have available."""
+        needed: dict[torch.device, int] = {}
+        weights: dict[torch.device, int] = {}
+        for group in groups:
+            if not group["check_memory"]:
+                continue
+            joint = self._vector(group)
+            for p in group["params"]:
+                if p not in self.state:
+                    own = joint.numel if joint else real_numel(p)
+                    bytes_each = self._state_dtype(p, group, joint).itemsize
+                    needed[p.device] = needed.get(p.device, 0) + real_numel(p) * own * bytes_each
+                    weights[p.device] = weights.get(p.device, 0) + real_numel(p)
+        for device, count in needed.items():
+            available = available_bytes(device)
+            if available is not None and count > available:
+                raise MemoryError(
+                    f"A needs {count} bytes ({human_bytes(count)}) for d = {weights[device]} "
+                    f"weights, {device} has {human_bytes(available)} available: use "
+                    "scope='tensor', RankOneTO or DiagonalTO, or check_memory=False to try it all "
+                    "the same."
+                )

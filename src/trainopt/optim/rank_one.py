@@ -12,7 +12,7 @@ from torch.optim.optimizer import ParamsT
 from ..kernels import Rates
 from ..rules import rank_one
 from ..settings import Rate
-from .base import TrainableOptimizer, real_numel
+from .base import TrainableOptimizer, Vector
 from .fused import Part
 
 Init = Literal["ones", "normal"] | Callable[[Tensor], Tensor]
@@ -76,7 +76,6 @@ class RankOneTO(TrainableOptimizer):
         differentiable: bool = False,
     ) -> None:
         defaults = {k: v for k, v in locals().items() if k not in ("self", "params", "__class__")}
-        self._carried: dict[int, tuple[list[int], Any]] = {}
         super().__init__(params, defaults)
 
     def _check_params(self, group: dict[str, Any]) -> None:
@@ -85,16 +84,20 @@ class RankOneTO(TrainableOptimizer):
                 f"init={group['init']!r} is not known: give 'ones', 'normal' or a function."
             )
 
-    def _new_variables(self, param: Tensor, group: dict[str, Any]) -> tuple[Tensor, ...]:
+    def _new_variables(
+        self, param: Tensor, group: dict[str, Any], vector: Vector
+    ) -> tuple[Tensor, ...]:
         init = group["init"]
-        a, c, b = (
-            torch.zeros_like(param, dtype=self._state_dtype(param, group)) for _ in self.variables
-        )
-        pieces = group["params"] if group["scope"] == "group" else [param]
-        d = sum(real_numel(p) for p in pieces)
-        scale = max(d, 1) ** -0.5
+        dtype = group["state_dtype"] or vector.dtype
+        a, c, b = (torch.zeros_like(param, dtype=dtype) for _ in self.variables)
+        scale = max(vector.numel, 1) ** -0.5
         if callable(init):
             c.copy_(init(param))
+            if not c.isfinite().all() or (c.numel() and not c.any()):
+                raise ValueError(
+                    f"init returned a c without a finite number other than 0 for the parameter of "
+                    f"shape {tuple(param.shape)}: A would stay 0 for ever, or NaN."
+                )
         elif init == "ones":
             c.fill_(scale)
         else:
@@ -102,16 +105,8 @@ class RankOneTO(TrainableOptimizer):
         return a, c, b
 
     def _call(self, part: Part, group: dict[str, Any], rates: Rates) -> Tensor:
-        ids = [id(p) for p in part.params]
-        known, carried = self._carried.get(ids[0], ([], None))
-        if known != ids:
-            # Which tensors are one vector: all, or each.
-            first = [0, len(ids)] if group["scope"] == "group" else list(range(len(ids) + 1))
-            carried = part.kernels.Carried(first)
-            self._carried[ids[0]] = ids, carried
-        squares: Tensor = part.kernels.rank_one(part.batch, rates, carried)
+        count = len(part.params)
+        # Which tensors are one vector: all, or each.
+        first = [0, count] if group["scope"] == "group" else list(range(count + 1))
+        squares: Tensor = part.kernels.rank_one(part.prepared, rates, first)
         return squares
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._carried = {}

@@ -16,17 +16,16 @@ from torch.utils._pytree import tree_leaves
 
 from trainopt.bench.optimizers import OPTIMIZERS
 from trainopt.bench.runner import state_bytes
-from trainopt.kernels.pending import CAPACITY
 from trainopt.memory import available_bytes
 from trainopt.optim.base import TrainableOptimizer
 
 FLOAT = 4
 
 # Numbers of float32 state for d weights, and how many vectors of d a step needs besides, at its
-# peak, by its kernel: Full-TO has pairs, its weights in one piece and its estimate. (The state of
+# peak, by its kernel: Full-TO has its weights in one piece and its estimate. (The state of
 # torch.optim has a step counter of 4 bytes, too.)
 FORMULAS: dict[str, tuple[Callable[[int], int], int]] = {
-    "full": (lambda d: d * d + d, 2 * CAPACITY + 2),
+    "full": (lambda d: d * d + d, 2),
     "diagonal": (lambda d: 2 * d, 0),
     "rankone": (lambda d: 3 * d, 0),
     "adam": (lambda d: 2 * d, 2),

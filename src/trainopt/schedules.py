@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-
 _classes: dict[str, type[Schedule]] = {}
 """Every schedule class there is, by module and qualified name; the latest of a name."""
 
@@ -44,7 +43,7 @@ class Schedule(ABC):
 
         `torch.load` would refuse the class itself, and can't read the name of a nested one.
         """
-        made = super().__reduce_ex__(protocol)
+        made: Any = super().__reduce_ex__(protocol)
         if protocol > 2 or made[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
             return made
         (cls, *args), state = made[1:3]

@@ -131,29 +131,30 @@ def vectors_of(group: dict[str, Any], params: set[Tensor]) -> list[list[Tensor]]
     return [found] if found and group.get("scope") == "group" else [[p] for p in found]
 
 
-def number(x: Tensor) -> float:
-    """The value of a 0-dim tensor; of a DTensor that of all processes, which must all call it."""
-    return float(x.full_tensor() if hasattr(x, "full_tensor") else x)
+def gathered(x: Tensor) -> Tensor:
+    """A DTensor as what all processes hold together, which must all call it; else `x`."""
+    return x.full_tensor() if hasattr(x, "full_tensor") else x
 
 
 def square(x: Tensor) -> float:
     """‖x‖² in float64."""
     wide = torch.promote_types(x.dtype, torch.float64)
-    return number(torch.linalg.vector_norm(x.detach(), dtype=wide)) ** 2
+    return float(gathered(torch.linalg.vector_norm(x.detach(), dtype=wide))) ** 2
 
 
 def dot(x: Tensor, y: Tensor) -> float:
     """xᵀy in float64, of complex tensors as of pairs of reals."""
     x, y = (torch.view_as_real(z) if z.is_complex() else z for z in (x.detach(), y.detach()))
-    return number((x.double() * y.double()).sum())
+    return float(gathered((x.double() * y.double()).sum()))
 
 
 def _shrinkage(optimizer: TrainableOptimizer, params: list[Tensor]) -> list[float]:
     """What α is multiplied with in 1 − β − α (…): the extreme values."""
     if isinstance(optimizer, DiagonalTO):
         (p,) = params
-        w = torch.view_as_real(p) if p.is_complex() else p
-        return [number(extreme(w.double().square())) for extreme in (torch.amin, torch.amax)]
+        w = gathered(p.detach())  # a process may hold none of it, which has no minimum
+        squares = (torch.view_as_real(w) if w.is_complex() else w).double().square()
+        return [float(squares.min()), float(squares.max())]
     norm = sum(map(square, params))
     if not isinstance(optimizer, RankOneTO):
         return [norm]

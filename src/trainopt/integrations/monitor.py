@@ -128,12 +128,22 @@ def watch(optimizer: Optimizer, log: Log, every: int = 1) -> RemovableHandle:
     count = itertools.count(1)
 
     def after(*_: Any) -> None:
-        if next(count) % every == 0 and any(
-            p.grad is not None for group in outer.param_groups for p in group["params"]
-        ):
+        if next(count) % every == 0 and stepped(outer):
             log(monitor(outer), clock(outer))
 
     return outer.register_step_post_hook(after)
+
+
+def stepped(optimizer: Optimizer) -> bool:
+    """Return whether a step since the last `zero_grad()` left something for `monitor` to read.
+
+    A trainer's step may be none: the gradient scaler skips it, or gradients are accumulated.
+    """
+    try:
+        _unwrapped(optimizer).residual_norm()
+    except RuntimeError:
+        return False
+    return True
 
 
 def clock(optimizer: Optimizer) -> int:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import copyreg
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
-
-_classes: dict[str, type[Schedule]] = {}
-"""Every schedule class there is, by module and qualified name; the latest of a name."""
 
 
 class Schedule(ABC):
@@ -34,20 +33,17 @@ class Schedule(ABC):
     def __call__(self, t: float | Tensor) -> float | Tensor:
         """Return the rate at step `t` (the first step is t = 0)."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        _classes[f"{cls.__module__}.{cls.__qualname__}"] = cls
-
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Name the class by a string where `torch.save` asks, which writes protocol 2.
 
-        `torch.load` would refuse the class itself, and can't read the name of a nested one.
+        `torch.load` would refuse the class itself, which this also spares `add_safe_globals`: two
+        classes of one name would be one too many there.
         """
         made: Any = super().__reduce_ex__(protocol)
         if protocol > 2 or made[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
             return made
         (cls, *args), state = made[1:3]
-        return _restored, (f"{cls.__module__}.{cls.__qualname__}", tuple(args), state)
+        return _restored, (_full_name(cls), tuple(args), state)
 
     def _is_no_number(self, *_: Any) -> NoReturn:
         raise TypeError(
@@ -61,15 +57,26 @@ class Schedule(ABC):
     __rmod__ = __rpow__ = __lt__ = __le__ = __gt__ = __ge__ = _is_no_number
 
 
-def _restored(name: str, args: tuple[Any, ...], state: Any) -> Schedule:
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _subclasses(cls: type) -> Iterator[type]:
+    children: list[type] = cls.__subclasses__()
+    for child in children:
+        yield child
+        yield from _subclasses(child)
+
+
+def _restored(name: str, args: tuple[Any, ...], state: Any) -> Any:
     """What a checkpoint calls: it makes schedules only, and imports nothing."""
-    if name not in _classes:
+    found = [cls for cls in _subclasses(Schedule) if _full_name(cls) == name]
+    if not found:
         raise AttributeError(
             f"the checkpoint holds a schedule {name}, which isn't defined here: import or define "
             "the class, under the same name, before you load it."
         )
-    cls = _classes[name]
-    schedule = cls.__new__(cls, *args)
+    schedule = found[-1].__new__(found[-1], *args)  # the latest: a notebook's cell ran twice
     if hasattr(schedule, "__setstate__"):
         schedule.__setstate__(state)
     else:  # what pickle does: a dict, or a dict and one of slots
@@ -151,9 +158,10 @@ def _check(schedule: Schedule, name: str, holds: bool, allowed: str) -> None:
     value = getattr(schedule, name)
     if not (math.isfinite(value) and holds):
         raise ValueError(f"{name}={value} is not allowed: give a finite number {allowed}.")
-    if not isinstance(value, Tensor | float | int) or isinstance(value, float):
-        # A NumPy number would be one in checkpoints, which `torch.load` refuses.
-        object.__setattr__(schedule, name, float(value))
+    if not isinstance(value, Tensor):
+        # A NumPy number would be one in checkpoints, and `torch.load` refuses it.
+        kind = int if isinstance(value, Integral) else float
+        object.__setattr__(schedule, name, kind(value))
 
 
 # `torch.load` refuses unknown globals. The classes are in checkpoints of earlier versions.

@@ -457,6 +457,18 @@ def test_schedulers_and_scalers_see_the_inner_groups():
     assert torch.equal(params[0].grad, torch.ones_like(params[0]))
 
 
+def test_a_scheduler_that_cycles_momentum_cycles_that_of_the_inner_optimizer():
+    """One cycle of 10 steps: β₁ from 0.95 down to 0.85 at its peak, which is step 2."""
+    params = make_params()
+    optimizer = Estimated(AdamW(params, lr=0.1), diagonal(params))
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.4, total_steps=10)
+    for _ in range(2):
+        train(optimizer, params, 1)
+        cycle.step()
+    (group,) = optimizer.optimizer.param_groups
+    assert (group["lr"], group["betas"][0]) == pytest.approx((0.4, 0.85))
+
+
 def test_add_param_group_reaches_both_or_neither():
     params, late = make_params(), make_params(seed=1)
     optimizer = Estimated(AdamW(params, lr=0.1), diagonal(params))
@@ -530,11 +542,28 @@ def test_a_state_dict_that_does_not_fit_changes_nothing():
         (AdamW(params).state_dict(), "holds no estimator"),
         (two.state_dict(), r"groups of \[1, 1, 1\] parameters, the optimizer has \[3\]"),
         (fewer.state_dict(), r"groups of \[2\] parameters, the optimizer has \[3\]"),
-        (rank.state_dict(), "load it into the variant that saved it"),
+        (rank.state_dict(), r"DiagonalTO holds \['a', 'b'\]: load it into the"),
     ):
         with pytest.raises(ValueError, match=sentence):
             optimizer.load_state_dict(state)
     torch.testing.assert_close(optimizer.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("estimator", [DiagonalTO, RankOneTO, FullTO])
+def test_a_state_of_other_shapes_changes_nothing(estimator):
+    """Adam would take it: torch compares sizes of groups, not of tensors."""
+    params = make_params()
+    optimizer = Estimated(AdamW(params, lr=0.1), estimator(params, lr=0.0))
+    train(optimizer, params, 2)
+    before = copy.deepcopy(optimizer.state_dict())
+    larger = [torch.nn.Parameter(torch.ones(s)) for s in ((5, 3), (5,), ())]
+    other = Estimated(AdamW(larger, lr=0.2), estimator(larger, lr=0.0))
+    train(other, larger, 1)
+    with pytest.raises(ValueError, match=r"shape.*\(5, 3\)|shape \(15, 21\)"):
+        optimizer.load_state_dict(other.state_dict())
+    after = optimizer.state_dict()
+    torch.testing.assert_close(after["state"], before["state"], rtol=0, atol=0)
+    assert str(after["param_groups"]) == str(before["param_groups"])
 
 
 def test_what_the_inner_optimizer_refuses_is_loaded_into_neither():

@@ -478,6 +478,8 @@ def test_add_param_group_reaches_both_or_neither():
     names = [(f"late.{i}", p) for i, p in enumerate(late)]
     with pytest.raises(ValueError, match="names"):  # the inner one was made without
         optimizer.add_param_group({"params": names})
+    with pytest.raises(TypeError, match="set"):
+        optimizer.add_param_group({"params": set(late)})
     assert [len(o.param_groups) for o in (optimizer, optimizer.estimator)] == [1, 1]
     optimizer.add_param_group({"params": late, "lr": 0.01})
     train(optimizer, [*params, *late], 2)

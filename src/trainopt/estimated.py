@@ -90,9 +90,9 @@ class Estimated(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         _check_params(self.optimizer, self.estimator)
-        before = [group["step"] > 0 for group in self.estimator.param_groups]
+        started = [group["step"] > 0 for group in self.estimator.param_groups]
         self.estimator.learn()
-        self._hold_fresh_clocks(before)
+        self._hold_fresh_clocks(started)
         with self._estimate_as_gradient():
             self.optimizer.step()
         return loss
@@ -126,10 +126,10 @@ class Estimated(Optimizer):
         tensors = [rate for rate in rates if isinstance(rate, Tensor)]
         if any(rate != 0 for rate in rates if not isinstance(rate, Tensor)):
             return
-        for group, before in zip(self.estimator.param_groups, started, strict=True):
+        for group, running in zip(self.estimator.param_groups, started, strict=True):
             step = group["step"]  # stays on the device: a CUDA graph may be recording
             moves = [(rate != 0).reshape(()).to(step.device) for rate in tensors]
-            step.mul_(torch.stack([before, *moves]).any())
+            step.mul_(torch.stack([running, *moves]).any())
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Reset the gradients, and forget the estimate and residual that came from them."""
@@ -205,11 +205,14 @@ class Estimated(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group to both: its settings are the inner optimizer's, the estimator has its own.
 
+        The parameters may be named where the inner optimizer's are.
+
         Raises:
             ValueError, TypeError: one of them refuses it; neither has it.
         """
-        given = param_group["params"]
-        params = [given] if isinstance(given, Tensor) else list(given)
+        params = param_group["params"]
+        if not isinstance(params, set):  # torch refuses it: it has no order
+            params = [params] if isinstance(params, Tensor) else list(params)
         own = params
         if "param_names" not in self.estimator.param_groups[0]:  # names are the inner one's
             own = [p[1] if isinstance(p, tuple) else p for p in params]

@@ -142,3 +142,14 @@ def test_complex_weights_are_pairs_of_reals():
     full, diagonal = (cls([w], lr=0.0, alpha=0.1, beta=0.0) for cls in (FullTO, DiagonalTO))
     assert residual_factors(full)[w] == pytest.approx(abs(1 - 0.1 * 26))
     assert residual_factors(diagonal)[w] == pytest.approx(1.0)  # a real part is 0
+
+
+def test_gradients_say_what_the_next_step_moves():
+    """Both have state; only one has a gradient now, as in a mixture of experts."""
+    a, b = (torch.full((2,), value, requires_grad=True) for value in (1.0, 10.0))
+    optimizer = FullTO([a, b], lr=0.0, alpha=0.1, beta=0.3, scope="group")
+    for p in (a, b):
+        p.grad = torch.ones(2)
+    optimizer.step()
+    b.grad = None
+    assert residual_factors(optimizer) == {a: pytest.approx(abs(1 - 0.3 - 0.1 * 2))}

@@ -216,6 +216,45 @@ def test_a_failing_inner_step_leaves_the_gradients():
     assert all(p.grad is g for p, g in zip(params, given, strict=True))
 
 
+@pytest.mark.parametrize("edit", ["appended", "removed", "replaced", "only in the estimator"])
+def test_groups_that_were_edited_get_one_sentence_before_anything_changes(edit):
+    params, (new, *_) = make_params(), make_params(seed=1)
+    optimizer = Estimated(SGD(params, lr=0.1), diagonal(params))
+    train(optimizer, params, 1)
+    inner = optimizer.param_groups[0]["params"]
+    if edit == "appended":
+        inner.append(new)
+        sentence = "1 are only in optimizer, 0 only in estimator"
+    elif edit == "removed":
+        del inner[0]
+        sentence = "0 are only in optimizer, 1 only in estimator"
+    elif edit == "replaced":
+        inner[0] = new
+        sentence = "1 are only in optimizer, 1 only in estimator"
+    else:
+        optimizer.estimator.add_param_group({"params": new})
+        sentence = "0 are only in optimizer, 1 only in estimator"
+    for p in (*params, new):
+        p.grad = torch.ones_like(p)
+    before = copy.deepcopy([params, optimizer.estimator.state_dict()])
+    with pytest.raises(ValueError, match=sentence):
+        optimizer.step()
+    with pytest.raises(ValueError, match=sentence):
+        optimizer.load_state_dict({"param_groups": [{"estimator": []}], "state": {}})
+    torch.testing.assert_close([params, optimizer.estimator.state_dict()], before, rtol=0, atol=0)
+
+
+def test_groups_that_were_edited_alike_go_on():
+    params = make_params()
+    optimizer = Estimated(SGD(params, lr=0.1), diagonal(params))
+    train(optimizer, params, 1)
+    new = torch.nn.Parameter(torch.ones(2))
+    for which in (optimizer, optimizer.estimator):
+        which.param_groups[0]["params"][0] = new
+    train(optimizer, [new, *params[1:]], 1, start=1)
+    assert not torch.equal(new, torch.ones(2))
+
+
 def test_a_sparse_gradient_changes_nothing():
     params = make_params()
     optimizer = Estimated(SGD(params, lr=0.1), diagonal(params))
@@ -357,6 +396,45 @@ def test_the_dummy_step_of_distributed_checkpoint_leaves_a_fresh_one_as_it_was(l
     assert estimator.param_groups[0]["step"] == 4
 
 
+@pytest.mark.parametrize("lr", [0.0, torch.tensor(0.0)], ids=["float", "tensor"])
+@pytest.mark.parametrize("capturable", [False, True])
+@pytest.mark.parametrize("real_steps", [1, 2])
+def test_a_clock_that_runs_is_not_set_back_by_a_step_at_lr_0(lr, capturable, real_steps):
+    """A step without gradients isn't counted, one with them is."""
+    params = make_params()
+    optimizer = Estimated(SGD(params, lr=0.1), diagonal(params, capturable=capturable))
+    train(optimizer, params, real_steps)
+    optimizer.param_groups[0]["lr"] = lr
+    clock = optimizer.estimator.param_groups[0]["step"]
+    optimizer.zero_grad()
+    optimizer.step()
+    assert clock == real_steps
+    train(optimizer, params, 1)
+    assert clock == real_steps + 1
+
+
+def test_an_inner_lr_may_be_a_schedule_none_or_a_numpy_number():
+    """Plain SGD with the rates written into its group is the reference: e = g at α = 0, β = 1."""
+    params, plain = make_params(), make_params()
+    inner = DiagonalTO(params, lr=InverseTime(0.5, 2.0), alpha=0.0)
+    optimizer = Estimated(inner, diagonal(params, alpha=0.0, beta=1.0))
+    reference = SGD(plain, lr=0.1)
+    for t in range(3):
+        train(optimizer, params, 1, start=t)
+        reference.param_groups[0]["lr"] = 0.5 / (t + 2)
+        train(reference, plain, 1, start=t)
+    for p, q in zip(params, plain, strict=True):
+        torch.testing.assert_close(p, q)
+    for lr, moves in ((None, True), (np.float64(0.1), True), (np.float32(0.0), False)):
+        fresh = make_params()
+        lone = SGD(fresh, lr=0.1)
+        lone.step = lambda: None  # SGD itself can't step along no lr
+        both = Estimated(lone, diagonal(fresh))
+        lone.param_groups[0]["lr"] = lr
+        train(both, fresh, 1)
+        assert both.estimator.param_groups[0]["step"] == moves
+
+
 def test_schedulers_and_scalers_see_the_inner_groups():
     params = make_params()
     optimizer = Estimated(SGD(params, lr=0.1), diagonal(params))
@@ -379,17 +457,46 @@ def test_schedulers_and_scalers_see_the_inner_groups():
     assert torch.equal(params[0].grad, torch.ones_like(params[0]))
 
 
+def test_a_scheduler_that_cycles_momentum_cycles_that_of_the_inner_optimizer():
+    """One cycle of 10 steps: β₁ from 0.95 down to 0.85 at its peak, which is step 2."""
+    params = make_params()
+    optimizer = Estimated(AdamW(params, lr=0.1), diagonal(params))
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.4, total_steps=10)
+    for _ in range(2):
+        train(optimizer, params, 1)
+        cycle.step()
+    (group,) = optimizer.optimizer.param_groups
+    assert (group["lr"], group["betas"][0]) == pytest.approx((0.4, 0.85))
+
+
 def test_add_param_group_reaches_both_or_neither():
     params, late = make_params(), make_params(seed=1)
     optimizer = Estimated(AdamW(params, lr=0.1), diagonal(params))
     with pytest.raises(ValueError, match="more than one parameter group"):
         optimizer.add_param_group({"params": params[0]})
     assert len(optimizer.estimator.param_groups) == 1
+    names = [(f"late.{i}", p) for i, p in enumerate(late)]
+    with pytest.raises(ValueError, match="names"):  # the inner one was made without
+        optimizer.add_param_group({"params": names})
+    with pytest.raises(TypeError, match="set"):
+        optimizer.add_param_group({"params": set(late)})
+    assert [len(o.param_groups) for o in (optimizer, optimizer.estimator)] == [1, 1]
     optimizer.add_param_group({"params": late, "lr": 0.01})
     train(optimizer, [*params, *late], 2)
     assert optimizer.param_groups[1]["lr"] == 0.01
     assert len(optimizer.memory()) == 2
     assert optimizer.estimate(late[0]).shape == late[0].shape
+
+
+def test_add_param_group_takes_names_where_the_inner_optimizer_has_them():
+    params, late = make_params(), make_params(seed=1)
+    named = [(f"early.{i}", p) for i, p in enumerate(params)]
+    optimizer = Estimated(AdamW(named, lr=0.1), diagonal(params))
+    optimizer.add_param_group({"params": [(f"late.{i}", p) for i, p in enumerate(late)]})
+    assert optimizer.param_groups[1]["param_names"] == ["late.0", "late.1", "late.2"]
+    before = late[0].detach().clone()
+    train(optimizer, [*params, *late], 1)
+    assert not torch.equal(late[0], before)
 
 
 def test_schedule_free_modes_pass_through():
@@ -437,11 +544,71 @@ def test_a_state_dict_that_does_not_fit_changes_nothing():
         (AdamW(params).state_dict(), "holds no estimator"),
         (two.state_dict(), r"groups of \[1, 1, 1\] parameters, the optimizer has \[3\]"),
         (fewer.state_dict(), r"groups of \[2\] parameters, the optimizer has \[3\]"),
-        (rank.state_dict(), "load it into the variant that saved it"),
+        (rank.state_dict(), r"DiagonalTO holds \['a', 'b'\]: load it into the"),
     ):
         with pytest.raises(ValueError, match=sentence):
             optimizer.load_state_dict(state)
     torch.testing.assert_close(optimizer.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("estimator", [DiagonalTO, RankOneTO, FullTO])
+def test_a_state_of_other_shapes_changes_nothing(estimator):
+    """Adam would take it: torch compares sizes of groups, not of tensors."""
+    params = make_params()
+    optimizer = Estimated(AdamW(params, lr=0.1), estimator(params, lr=0.0))
+    train(optimizer, params, 2)
+    before = copy.deepcopy(optimizer.state_dict())
+    larger = [torch.nn.Parameter(torch.ones(s)) for s in ((5, 3), (5,), ())]
+    other = Estimated(AdamW(larger, lr=0.2), estimator(larger, lr=0.0))
+    train(other, larger, 1)
+    with pytest.raises(ValueError, match=r"shape.*\(5, 3\)|shape \(15, 21\)"):
+        optimizer.load_state_dict(other.state_dict())
+    after = optimizer.state_dict()
+    torch.testing.assert_close(after["state"], before["state"], rtol=0, atol=0)
+    assert str(after["param_groups"]) == str(before["param_groups"])
+
+
+def test_what_the_inner_optimizer_refuses_is_loaded_into_neither():
+    params = make_params()
+    optimizer = Estimated(AdamW(params, lr=0.1), diagonal(params))
+    train(optimizer, params, 2)
+    saved = copy.deepcopy(optimizer.state_dict())
+    train(optimizer, params, 1)
+    before = copy.deepcopy(optimizer.state_dict())
+
+    def refuse(*_):
+        raise RuntimeError("refused")
+
+    for register in (
+        optimizer.optimizer.register_load_state_dict_pre_hook,
+        optimizer.optimizer.register_load_state_dict_post_hook,
+    ):
+        handle = register(refuse)
+        with pytest.raises(RuntimeError, match="refused"):
+            optimizer.load_state_dict(saved)
+        handle.remove()
+        torch.testing.assert_close(optimizer.state_dict(), before, rtol=0, atol=0)
+    train(optimizer, params, 1)
+    optimizer.load_state_dict(saved)
+    torch.testing.assert_close(optimizer.state_dict(), saved, rtol=0, atol=0)
+
+
+def test_a_compiled_step_is_the_step():
+    """The numbers of the step that isn't compiled, and the estimate and residual of the last."""
+    found = []
+    for compiled in (False, True):
+        params = make_params()
+        optimizer = Estimated(AdamW(params, lr=0.05), diagonal(params))
+        step = torch.compile(optimizer.step, backend="eager") if compiled else optimizer.step
+        for t in range(3):
+            optimizer.zero_grad()
+            for p, g in zip(params, gradients(params, t), strict=True):
+                p.grad = g
+            step()
+        found.append(
+            (params, [optimizer.estimate(p) for p in params], float(optimizer.residual_norm()))
+        )
+    torch.testing.assert_close(*found)
 
 
 def test_gradients_flow_through_a_differentiable_step():

@@ -18,7 +18,7 @@ Both are sufficient, not necessary: a run may do well without.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -92,41 +92,75 @@ def residual_factors(optimizer: TrainableOptimizer) -> dict[Tensor, float]:
 
     Args:
         optimizer: one of the variants, before or after any step. Rates are those of its clock.
+            RankOneTO has no s before its first step, and |1 − β| stands for its factor.
 
     Returns:
-        One number for each parameter; the same for all parameters of a group whose scope is
-        "group". Time O(d).
+        One number for each parameter that a step moves: those with a gradient, or, while there is
+        none, those with state, or, before the first step, those that require a gradient. The same
+        number for all parameters of a group whose scope is "group". Tensors without numbers have
+        none. Time O(d). With sharded parameters (DTensor) every process must call it.
     """
     factors: dict[Tensor, float] = {}
+    moved = moved_params(optimizer)
     for group in optimizer.param_groups:
         t = float(group["step"])
         alpha, beta = (float(rate_at(group[name], t)) for name in ("alpha", "beta"))
-        params = group["params"]
-        joint = group.get("scope") == "group"
-        for piece in [params] if joint else [[p] for p in params]:
+        for piece in vectors_of(group, moved):
             found = [alpha * x for x in _shrinkage(optimizer, piece)]
             factors |= dict.fromkeys(piece, max(abs(1 - beta - x) for x in found))
     return factors
 
 
+def moved_params(optimizer: TrainableOptimizer) -> set[Tensor]:
+    """The parameters that a step moves, as `residual_factors` takes them; none is empty."""
+    state = optimizer.state
+    params = [p for group in optimizer.param_groups for p in group["params"] if p.numel()]
+    for moves in (
+        lambda p: p.grad is not None,
+        lambda p: bool(state.get(p)),
+        lambda p: p.requires_grad,
+    ):
+        if found := set(filter(moves, params)):
+            return found
+    return set(params)
+
+
+def vectors_of(group: dict[str, Any], params: set[Tensor]) -> list[list[Tensor]]:
+    """Those of the group's tensors that are in `params`, as the vectors w that each have an A."""
+    found = [p for p in group["params"] if p in params]
+    return [found] if found and group.get("scope") == "group" else [[p] for p in found]
+
+
+def gathered(x: Tensor) -> Tensor:
+    """A DTensor as what all processes hold together, which must all call it; else `x`."""
+    return x.full_tensor() if hasattr(x, "full_tensor") else x
+
+
+def square(x: Tensor) -> float:
+    """‖x‖² in float64."""
+    wide = torch.promote_types(x.dtype, torch.float64)
+    return float(gathered(torch.linalg.vector_norm(x.detach(), dtype=wide))) ** 2
+
+
+def dot(x: Tensor, y: Tensor) -> float:
+    """xᵀy in float64, of complex tensors as of pairs of reals."""
+    x, y = (torch.view_as_real(z) if z.is_complex() else z for z in (x.detach(), y.detach()))
+    return float(gathered((x.double() * y.double()).sum()))
+
+
 def _shrinkage(optimizer: TrainableOptimizer, params: list[Tensor]) -> list[float]:
     """What α is multiplied with in 1 − β − α (…): the extreme values."""
-    w = _flat(params)
     if isinstance(optimizer, DiagonalTO):
-        return [float(w.square().min()), float(w.square().max())]
+        (p,) = params
+        w = gathered(p.detach())  # a process may hold none of it, which has no minimum
+        squares = (torch.view_as_real(w) if w.is_complex() else w).double().square()
+        return [float(squares.min()), float(squares.max())]
+    norm = sum(map(square, params))
     if not isinstance(optimizer, RankOneTO):
-        return [float(w @ w)]
-    states = [optimizer.state.get(p, {}) for p in params]
-    if not all(states):
-        return [0.0]
-    s = float(_flat([state["c"] for state in states]) @ w)
-    a = _flat([state["a"] for state in states])
-    return [s**2, s**2 + float(w @ w) * float(a @ a)]
-
-
-def _flat(tensors: list[Tensor]) -> Tensor:
-    reals = [torch.view_as_real(x) if x.is_complex() else x for x in tensors]
-    return torch.cat([x.detach().double().reshape(-1) for x in reals])
+        return [norm]
+    states = [(p, optimizer.state[p]) for p in params if optimizer.state.get(p)]
+    s = sum(dot(state["c"], p) for p, state in states)
+    return [s**2, s**2 + norm * sum(square(state["a"]) for _, state in states)]
 
 
 def _below(value: float, bound: float) -> Condition:

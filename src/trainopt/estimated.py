@@ -79,13 +79,20 @@ class Estimated(Optimizer):
 
         Raises:
             TypeError: a gradient is sparse; nothing has been changed.
+            ValueError: somebody changed the groups of one of the two, so that they don't hold the
+                same parameters any more; nothing has been changed.
+
+        What the inner optimizer raises comes through with the gradients back in place; A and b
+        have learned from them by then.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        _check_params(self.optimizer, self.estimator)
+        started = [group["step"] > 0 for group in self.estimator.param_groups]
         self.estimator.learn()
-        self._hold_fresh_clocks()
+        self._hold_fresh_clocks(started)
         with self._estimate_as_gradient():
             self.optimizer.step()
         return loss
@@ -107,18 +114,22 @@ class Estimated(Optimizer):
             for p, grad in active:
                 p.grad = grad
 
-    def _hold_fresh_clocks(self) -> None:
+    def _hold_fresh_clocks(self, started: list[Tensor]) -> None:
         """Leave a fresh clock at 0 while every lr is 0, as a Trainable Optimizer on its own does.
 
         `torch.distributed.checkpoint` takes such a step, with gradients 0, to allocate state.
+
+        Args:
+            started: for each of the estimator's groups, whether its clock ran before this step.
         """
-        moves: Any = sum(abs(group.get("lr", 1.0)) for group in self.param_groups) != 0
-        for group in self.estimator.param_groups:
-            step = group["step"]
-            if isinstance(moves, Tensor):  # stays on the device: a CUDA graph may be recording
-                step.mul_((step != 1) | moves.reshape(()).to(step.device))
-            elif not moves:
-                step.mul_(step != 1)
+        rates = [group.get("lr") for group in self.param_groups]  # None: the optimizer's own
+        tensors = [rate for rate in rates if isinstance(rate, Tensor)]
+        if any(rate != 0 for rate in rates if not isinstance(rate, Tensor)):
+            return
+        for group, running in zip(self.estimator.param_groups, started, strict=True):
+            step = group["step"]  # stays on the device: a CUDA graph may be recording
+            moves = [(rate != 0).reshape(()).to(step.device) for rate in tensors]
+            step.mul_(torch.stack([running, *moves]).any())
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Reset the gradients, and forget the estimate and residual that came from them."""
@@ -150,11 +161,12 @@ class Estimated(Optimizer):
 
     def memory(self) -> list[int]:
         """Return the bytes of state of both, one number per param group of this optimizer."""
+        states = self.optimizer.state, self.estimator.state
         return [
             sum(
                 value.nbytes
                 for p in group["params"]
-                for state in (self.optimizer.state, self.estimator.state)
+                for state in states
                 for value in state.get(p, {}).values()
                 if isinstance(value, Tensor)
             )
@@ -193,16 +205,25 @@ class Estimated(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group to both: its settings are the inner optimizer's, the estimator has its own.
 
+        The parameters may be named where the inner optimizer's are.
+
         Raises:
             ValueError, TypeError: one of them refuses it; neither has it.
         """
         params = param_group["params"]
-        params = [params] if isinstance(params, Tensor) else list(params)
-        self.estimator.add_param_group({"params": params})
+        if not isinstance(params, set):  # torch refuses it: it has no order
+            params = [params] if isinstance(params, Tensor) else list(params)
+        own = params
+        if "param_names" not in self.estimator.param_groups[0]:  # names are the inner one's
+            own = [p[1] if isinstance(p, tuple) else p for p in params]
+        both = self.estimator.param_groups, self.optimizer.param_groups
+        sizes = [len(groups) for groups in both]
         try:
+            self.estimator.add_param_group({"params": own})
             self.optimizer.add_param_group({**param_group, "params": params})
         except Exception:
-            self.estimator.param_groups.pop()
+            for groups, size in zip(both, sizes, strict=True):
+                del groups[size:]
             raise
 
     def state_dict(self) -> dict[str, Any]:
@@ -216,8 +237,9 @@ class Estimated(Optimizer):
             before(self)
         inner = self.optimizer.state_dict()
         state = {key: dict(entry) for key, entry in inner["state"].items()}
+        learned = self.estimator.state
         for key, p in zip(_params(inner["param_groups"]), _params(self.param_groups), strict=True):
-            for name, value in self.estimator.state.get(p, {}).items():
+            for name, value in learned.get(p, {}).items():
                 state.setdefault(key, {})[_PREFIX + name] = value
         groups = [
             {**group, "params": len(group["params"])} for group in self.estimator.param_groups
@@ -232,9 +254,10 @@ class Estimated(Optimizer):
         """Load what `state_dict` returned; a resumed run continues bit for bit.
 
         Raises:
-            ValueError: it holds no estimator, another variant of it, or other groups; nothing has
-                been changed.
+            ValueError: it holds no estimator, another variant of it, or other groups. Whatever one
+                of the two raises, neither has been changed.
         """
+        _check_params(self.optimizer, self.estimator)
         state_dict = state_dict.copy()
         for before in self._optimizer_load_state_dict_pre_hooks.values():
             state_dict = before(self, state_dict) or state_dict
@@ -267,8 +290,20 @@ class Estimated(Optimizer):
             {**saved, "params": [key_of[p] for p in own["params"]]}
             for saved, own in zip(first[_GROUPS], self.estimator.param_groups, strict=True)
         ]
+        # Loading makes new groups and a new state, so that the old ones can be put back.
+        old = [
+            (each, {"state": each.state, "param_groups": each.param_groups})
+            for each in (self.estimator, self.optimizer)
+        ]
         self.estimator.load_state_dict({"state": learned, "param_groups": learned_groups})
-        self.optimizer.load_state_dict({**state_dict, "state": inner, "param_groups": inner_groups})
+        try:
+            self.optimizer.load_state_dict(
+                {**state_dict, "state": inner, "param_groups": inner_groups}
+            )
+        except Exception:
+            for each, content in old:
+                each.__setstate__(content)
+            raise
         for after in self._optimizer_load_state_dict_post_hooks.values():
             after(self)
 
@@ -295,16 +330,21 @@ def _check(optimizer: Optimizer, estimator: TrainableOptimizer) -> None:
             f"{type(optimizer).__name__} evaluates the model within its step, at weights that have "
             "no estimate: give an optimizer whose step needs no closure."
         )
-    inner, learned = (set(_params(o.param_groups)) for o in (optimizer, estimator))
-    if inner != learned:
-        raise ValueError(
-            f"optimizer and estimator must hold the same parameters: {len(inner - learned)} are "
-            f"only in optimizer, {len(learned - inner)} only in estimator."
-        )
+    _check_params(optimizer, estimator)
     if any(group["maximize"] for group in estimator.param_groups):
         raise ValueError(
             "the estimator has maximize=True, which would negate the gradient that optimizer "
             "sees: give maximize=True to optimizer."
+        )
+
+
+def _check_params(optimizer: Optimizer, estimator: TrainableOptimizer) -> None:
+    inner, learned = ({id(p) for p in _params(o.param_groups)} for o in (optimizer, estimator))
+    if inner != learned:
+        raise ValueError(
+            f"optimizer and estimator must hold the same parameters: {len(inner - learned)} are "
+            f"only in optimizer, {len(learned - inner)} only in estimator. Change the groups of "
+            "both, or add parameters by add_param_group of Estimated."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import torch
@@ -17,10 +18,13 @@ Rate = float | Tensor | Schedule
 
 
 def rate_at(rate: Rate, t: float | Tensor) -> float | Tensor:
-    """Return the value of a rate at step t: a float, or a 0-dim tensor."""
-    if isinstance(rate, Schedule):
-        return rate(t)
-    return rate.reshape(()) if isinstance(rate, Tensor) else rate
+    """Return the value of a rate at step t: a float, or a 0-dim tensor.
+
+    NumPy numbers become floats: torch's arithmetic treats them in its own way, and
+    `torch.optim.lr_scheduler` writes them into groups where a lambda uses `np.cos`.
+    """
+    value = rate(t) if isinstance(rate, Schedule) else rate
+    return value.reshape(()) if isinstance(value, Tensor) else float(value)
 
 
 def check_group(group: dict[str, Any]) -> None:
@@ -61,7 +65,7 @@ def _check_rate(name: str, rate: Any, group: dict[str, Any]) -> None:
 
 
 def _check_number(name: str, value: Any, wanted: str = "a finite number ≥ 0") -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}={value!r} is a {type(value).__name__}: give {wanted}.")
-    if not (math.isfinite(value) and value >= 0):
+    if not (math.isfinite(value) and float(value) >= 0):
         raise ValueError(f"{name}={value} is not allowed: give {wanted}.")

@@ -139,3 +139,13 @@ def test_the_callback_changes_nothing_in_the_training(tmp_path):
     watched.add_callback(MonitorCallback(watched, every=3, batch=batch))
     watched.train()
     assert losses(watched) == losses(without)
+
+
+def test_the_callback_logs_nothing_for_a_step_that_was_skipped(tmp_path):
+    """As a gradient scaler does at an overflow."""
+    trainer = trainer_for(tmp_path, (DiagonalTO, {"lr": 0.1}))
+    trainer.create_optimizer()
+    callback = MonitorCallback(trainer, every=1)
+    callback.on_optimizer_step(trainer.args, trainer.state, trainer.control)
+    callback.on_step_end(trainer.args, trainer.state, trainer.control)
+    assert trainer.state.log_history == []

@@ -96,3 +96,22 @@ def test_the_callback_logs(tmp_path):
     trainer.fit(Line(behind), data())
     assert trainer.logged_metrics["trainopt/beta"] == 0.5
     assert trainer.logged_metrics["trainopt/norm_A"] > 0
+
+
+def test_accumulated_gradients_log_only_after_a_step(tmp_path):
+    """Eight batches, a step at every third and at the end of each epoch of four."""
+    logged = []
+
+    class Recorded(Line):
+        def log_dict(self, values):
+            logged.append((self.trainer.global_step, len(self.losses)))
+
+    Trainer(
+        max_epochs=2,
+        accumulate_grad_batches=3,
+        callbacks=[MonitorCallback()],
+        default_root_dir=tmp_path,
+        enable_checkpointing=False,
+        **SETTINGS,
+    ).fit(Recorded(behind), data())
+    assert logged == [(1, 3), (2, 4), (3, 7), (4, 8)]

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import multiprocessing
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from trainopt import DiagonalTO, Estimated, Exponential, FullTO, RankOneTO
+from trainopt import DiagonalTO, Estimated, Exponential, FullTO, InverseTime, RankOneTO
 from trainopt.integrations.loggers import to_mlflow, to_tensorboard, to_wandb
 from trainopt.integrations.monitor import clock, large_batch_gradient, monitor, watch
 
@@ -166,6 +167,48 @@ def test_parameters_without_gradients_are_left_out():
     assert monitor(rank_one)["fresh_weight"] >= 0.5
 
 
+def test_frozen_and_empty_tensors_do_not_count():
+    """As the optimizer without them, by the matrices of `test_norms_and_weights…`."""
+    for cls, extra in CASES:
+        params, others = make(), make()
+        frozen = [torch.full((3,), 50.0), torch.nn.Parameter(torch.zeros(0))]
+        optimizer = cls([*frozen, *params], lr=0.01, alpha=0.05, beta=0.3, **extra)
+        alone = cls(others, lr=0.01, alpha=0.05, beta=0.3, **extra)
+        if extra.get("scope") == "group" and cls is RankOneTO:
+            for group in (*optimizer.param_groups, *alone.param_groups):
+                group["init"] = torch.ones_like  # "ones" is 1/√d, with d of all tensors
+        for which, mine in ((optimizer, [frozen[1], *params]), (alone, others)):
+            torch.manual_seed(1)
+            step(which, mine)
+        optimizer.state[frozen[0]]  # an empty entry, as reading a defaultdict makes it
+        assert monitor(optimizer) == pytest.approx(monitor(alone))
+
+
+def test_nothing_but_empty_tensors():
+    params = [torch.nn.Parameter(torch.zeros(0))]
+    optimizer = DiagonalTO(params, lr=0.1, beta=0.5)
+    step(optimizer, params)
+    known = monitor(optimizer)
+    assert known["residual_norm"] == known["norm_A"] == 0
+    assert math.isnan(known["fresh_weight"])
+    assert math.isnan(known["residual_factor"])
+
+
+def test_rates_of_an_inner_optimizer():
+    """A schedule goes by the clock of its own optimizer; no lr at all is left out."""
+    params = make()
+    inner = DiagonalTO(params, lr=InverseTime(1.0, 1.0), alpha=0.0)
+    optimizer = Estimated(inner, DiagonalTO(params, lr=0.0, alpha=0.0, beta=0.5))
+    step(optimizer, params, 3)
+    assert monitor(optimizer)["lr"] == pytest.approx(1 / 4)
+    plain = Estimated(torch.optim.SGD(params, lr=0.1), DiagonalTO(params, lr=0.0))
+    plain.param_groups[0]["lr"] = None  # as in Adafactor of transformers, which finds its own
+    for p in params:
+        p.grad = torch.zeros_like(p)
+    plain.estimator.learn()
+    assert not {"lr", "lr_0"} & set(monitor(plain))
+
+
 def test_wrappers_are_looked_through_and_others_refused():
     params = make()
     optimizer = DiagonalTO(params, lr=0.1)
@@ -184,8 +227,64 @@ def test_watch_logs_now_and_then_until_it_is_removed():
     handle.remove()
     step(optimizer, params, 2)
     assert seen == [(2, 0.5), (4, 0.5)]
+    watch(optimizer, lambda values, at: seen.append(at))
+    optimizer.zero_grad()
+    optimizer.step()  # without gradients there is nothing to log
+    assert len(seen) == 2
     with pytest.raises(ValueError, match="every=0 is not allowed"):
         watch(optimizer, print, every=0)
+
+
+def sharded_or_not(cls, extra, mesh):
+    """What the monitor says after some steps, with the tensors in shards over `mesh` or whole."""
+    torch.manual_seed(0)
+    shapes = ((4, 3), (2,)) if cls is RankOneTO else ((5, 3), (1,))  # the last: one has none of it
+    params, grads = ([torch.randn(s, dtype=torch.float64) for s in shapes] for _ in range(2))
+    if mesh is not None:
+        shard = torch.distributed.tensor.Shard(0)
+        params, grads = (
+            [torch.distributed.tensor.distribute_tensor(x, mesh, [shard]) for x in xs]
+            for xs in (params, grads)
+        )
+    params = [torch.nn.Parameter(p) for p in params]
+    optimizer = cls(params, lr=0.1, alpha=0.05, beta=0.3, keep_estimate=True, **extra)
+    for _ in range(3):
+        for p, g in zip(params, grads, strict=True):
+            p.grad = g + p.detach()
+        optimizer.step()
+    return monitor(optimizer, {p: 2 * p.grad - 1 for p in params})
+
+
+def one_of_two(rank, folder, results):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
+    )
+    mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (2,))
+    results.put([sharded_or_not(cls, extra, mesh) for cls, extra in CASES if cls is not FullTO])
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+def test_every_process_of_a_sharded_model_sees_the_whole(tmp_path):
+    expected = [sharded_or_not(cls, extra, None) for cls, extra in CASES if cls is not FullTO]
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    processes = [
+        context.Process(target=one_of_two, args=(rank, tmp_path, results)) for rank in range(2)
+    ]
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0, 0]
+        for _ in processes:
+            for known, right in zip(results.get(), expected, strict=True):
+                assert known == pytest.approx(right)
+    finally:
+        for process in processes:
+            process.terminate()
 
 
 def test_tensorboard_has_what_was_logged(tmp_path):

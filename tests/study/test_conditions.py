@@ -95,3 +95,61 @@ def test_a_group_is_one_vector_and_rates_follow_the_clock():
         p.grad = torch.zeros_like(p)
     optimizer.step()
     assert list(residual_factors(optimizer).values()) == pytest.approx(2 * [abs(1 - 0.05 * 5)])
+
+
+@pytest.mark.parametrize("frozen_by", ["requires_grad", "no gradient"])
+def test_tensors_that_no_step_moves_count_for_nothing(frozen_by):
+    """Full-TO on one moving tensor, ‖w‖² = 5.25, beside a large frozen and an empty one."""
+    w = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
+    frozen = torch.full((4,), 100.0, requires_grad=frozen_by == "no gradient")
+    empty = torch.zeros(0, requires_grad=True)
+    optimizer = FullTO([frozen, w, empty], lr=0.0, alpha=0.1, beta=0.3, scope="group")
+    expected = pytest.approx(abs(1 - 0.3 - 0.1 * 5.25))
+    if frozen_by == "requires_grad":
+        assert residual_factors(optimizer) == {w: expected}
+    before, after = residual_after(optimizer, w, torch.tensor([1.0, 2.0, 3.0]), "Ab")
+    assert after / before == expected
+    assert residual_factors(optimizer) == {w: expected}  # gradients are cleared: by state
+    optimizer.state[frozen]  # an empty entry, as reading a defaultdict makes it
+    assert residual_factors(optimizer) == {w: expected}
+
+
+def test_a_frozen_tensor_does_not_hide_that_rank_one_diverges():
+    """s = cᵀw = 3 at the start, a = 0: the residual is multiplied by 1 − β − 9 α."""
+    w = torch.full((4,), 3.0, requires_grad=True)
+    frozen = torch.ones(4)
+    optimizer = RankOneTO(
+        [w, frozen], lr=0.0, alpha=1.0, beta=0.5, scope="group", init=lambda p: p * 0 + 0.25
+    )
+    w.grad = torch.full((4,), 1e-6)
+    optimizer.step()
+    assert residual_factors(optimizer) == {w: pytest.approx(8.5, rel=1e-4)}
+
+
+@pytest.mark.parametrize("cls", [DiagonalTO, FullTO, RankOneTO])
+def test_empty_tensors_have_no_factor(cls):
+    params = [torch.zeros(0, requires_grad=True), torch.ones(2, requires_grad=True)]
+    for p in params:
+        p.grad = torch.zeros_like(p)
+    optimizer = cls(params, lr=0.0, alpha=0.0, beta=0.25, fused=False)
+    optimizer.step()
+    assert residual_factors(optimizer) == {params[1]: 0.75}
+    assert residual_factors(cls(params[:1], lr=0.1)) == {}
+
+
+def test_complex_weights_are_pairs_of_reals():
+    w = torch.tensor([3 + 4j, 1j], requires_grad=True)
+    full, diagonal = (cls([w], lr=0.0, alpha=0.1, beta=0.0) for cls in (FullTO, DiagonalTO))
+    assert residual_factors(full)[w] == pytest.approx(abs(1 - 0.1 * 26))
+    assert residual_factors(diagonal)[w] == pytest.approx(1.0)  # a real part is 0
+
+
+def test_gradients_say_what_the_next_step_moves():
+    """Both have state; only one has a gradient now, as in a mixture of experts."""
+    a, b = (torch.full((2,), value, requires_grad=True) for value in (1.0, 10.0))
+    optimizer = FullTO([a, b], lr=0.0, alpha=0.1, beta=0.3, scope="group")
+    for p in (a, b):
+        p.grad = torch.ones(2)
+    optimizer.step()
+    b.grad = None
+    assert residual_factors(optimizer) == {a: pytest.approx(abs(1 - 0.3 - 0.1 * 2))}

@@ -18,7 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainerState, TrainingArgumen
 
 from trainopt.estimated import Estimated
 from trainopt.integrations.loggers import prefixed
-from trainopt.integrations.monitor import large_batch_gradient, monitor
+from trainopt.integrations.monitor import large_batch_gradient, monitor, stepped
 from trainopt.optim.base import TrainableOptimizer
 from trainopt.optim.diagonal import DiagonalTO
 
@@ -105,7 +105,7 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Read the optimizer, while the gradients are there."""
-        if self._is_due(state):
+        if self._is_due(state) and stepped(self.trainer.optimizer):
             self._values = prefixed(monitor(self.trainer.optimizer, self._gradient))
             self._gradient = None
 

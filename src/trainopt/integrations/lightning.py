@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from trainopt.integrations.loggers import prefixed
-from trainopt.integrations.monitor import monitor
+from trainopt.integrations.monitor import monitor, stepped
 
 
 class MonitorCallback(Callback):  # type: ignore[misc]
@@ -22,5 +22,6 @@ class MonitorCallback(Callback):  # type: ignore[misc]
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Read the optimizer: Lightning clears the gradients before the next backward pass."""
-        if trainer.global_step and trainer.global_step % trainer.log_every_n_steps == 0:
+        due = trainer.global_step and trainer.global_step % trainer.log_every_n_steps == 0
+        if due and stepped(trainer.optimizers[0]):
             pl_module.log_dict(prefixed(monitor(trainer.optimizers[0])))

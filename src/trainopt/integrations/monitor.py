@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from trainopt.conditions import residual_factors
+from trainopt.conditions import dot, moved_params, residual_factors, square, vectors_of
 from trainopt.estimated import Estimated
-from trainopt.optim.base import TrainableOptimizer
+from trainopt.optim.base import TrainableOptimizer, real_numel
 from trainopt.optim.diagonal import DiagonalTO
 from trainopt.optim.full import FullTO
+from trainopt.schedules import Schedule
 from trainopt.settings import rate_at
 
 Log: TypeAlias = Callable[[dict[str, float], int], None]
@@ -47,7 +49,9 @@ def monitor(
         error, cosine: ‖Ĝ − ∇F‖ / ‖∇F‖ and the cosine of Ĝ and ∇F; batch_error, batch_cosine: the
             same of the mini-batch gradient g. Only with `gradient`.
 
-        Time O(d), d² for Full-TO, and a wait for the device: ask now and then, not at every step.
+        nan stands where no tensor that took part has numbers. Time O(d), d² for Full-TO, and a wait
+        for the device: ask now and then, not at every step. With sharded parameters (FSDP2) every
+        process must ask; each gets the numbers of the whole model.
 
     Raises:
         TypeError: there is no Trainable Optimizer in `optimizer`.
@@ -64,24 +68,25 @@ def monitor(
     ]
     lrs = [
         # Only a Trainable Optimizer's lr may be a schedule, of its own clock.
-        float(rate_at(group["lr"], float(group["step"]) if outer is learner else 0.0))
+        float(rate_at(lr, float(group["step"]) if isinstance(lr, Schedule) else 0.0))
         for group in outer.param_groups
-        if "lr" in group
+        if (lr := group.get("lr")) is not None
     ]
+    moved = moved_params(learner)
     fresh = [
-        beta + alpha * value
+        beta + alpha * _curvature_seen(learner, vector)
         for group, alpha, beta in zip(groups, *rates, strict=True)
-        for value in _curvature_seen(learner, group)
+        for vector in vectors_of(group, moved)
     ]
     values = {
         "residual_norm": float(outer.residual_norm()),
         "norm_A": sum(_square_of_A(learner, group) for group in groups) ** 0.5,
-        "norm_b": sum(_square(state["b"]) for state in learner.state.values()) ** 0.5,
+        "norm_b": sum(square(state["b"]) for state in learner.state.values() if state) ** 0.5,
         **_named("lr", lrs),
         **_named("alpha", rates[0]),
         **_named("beta", rates[1]),
-        "fresh_weight": sum(fresh) / len(fresh),
-        "residual_factor": max(residual_factors(learner).values()),
+        "fresh_weight": sum(fresh) / len(fresh) if fresh else math.nan,
+        "residual_factor": max(residual_factors(learner).values(), default=math.nan),
     }
     if gradient is not None:
         known = [p for p in gradient if p.grad is not None]
@@ -110,7 +115,8 @@ def watch(optimizer: Optimizer, log: Log, every: int = 1) -> RemovableHandle:
     Args:
         optimizer: as in `monitor`.
         log: what to do with the values; see `trainopt.integrations.loggers`. The step it is given
-            is the optimizer's own clock, so that a resumed run goes on counting.
+            is the optimizer's own clock, so that a resumed run goes on counting. Nothing is logged
+            after a step without any gradient.
         every: steps between two logs, ≥ 1.
 
     Returns:
@@ -122,10 +128,22 @@ def watch(optimizer: Optimizer, log: Log, every: int = 1) -> RemovableHandle:
     count = itertools.count(1)
 
     def after(*_: Any) -> None:
-        if next(count) % every == 0:
+        if next(count) % every == 0 and stepped(outer):
             log(monitor(outer), clock(outer))
 
     return outer.register_step_post_hook(after)
+
+
+def stepped(optimizer: Optimizer) -> bool:
+    """Return whether a step since the last `zero_grad()` left something for `monitor` to read.
+
+    A trainer's step may be none: the gradient scaler skips it, or gradients are accumulated.
+    """
+    try:
+        _unwrapped(optimizer).residual_norm()
+    except RuntimeError:
+        return False
+    return True
 
 
 def clock(optimizer: Optimizer) -> int:
@@ -147,26 +165,21 @@ def _unwrapped(optimizer: Any) -> TrainableOptimizer | Estimated:
     return inner
 
 
-def _curvature_seen(learner: TrainableOptimizer, group: dict[str, Any]) -> Iterator[float]:
-    """What α is multiplied with in the weight of the fresh gradient; one number per vector w."""
-    params = [p for p in group["params"] if learner.state.get(p)]
-    joint = group.get("scope") == "group"
-    for piece in [params] if joint and params else [[p] for p in params]:
-        if isinstance(learner, DiagonalTO | FullTO):
-            norm = sum(_square(p) for p in piece)
-            real = sum(p.numel() * (2 if p.is_complex() else 1) for p in piece)
-            yield norm / max(real, 1) if isinstance(learner, DiagonalTO) else norm
-        else:
-            yield sum(_dot(learner.state[p]["c"], p) for p in piece) ** 2
+def _curvature_seen(learner: TrainableOptimizer, vector: list[Tensor]) -> float:
+    """What α is multiplied with in the weight of the fresh gradient, for one vector w."""
+    if isinstance(learner, DiagonalTO | FullTO):
+        norm = sum(map(square, vector))
+        return norm / sum(map(real_numel, vector)) if isinstance(learner, DiagonalTO) else norm
+    return sum(dot(learner.state[p]["c"], p) for p in vector if learner.state.get(p)) ** 2
 
 
 def _square_of_A(learner: TrainableOptimizer, group: dict[str, Any]) -> float:
     states = [learner.state[p] for p in group["params"] if learner.state.get(p)]
     if not states or "A" in states[0]:
-        return sum(_square(state["A"]) for state in states)
+        return sum(square(state["A"]) for state in states)
     if "c" not in states[0]:
-        return sum(_square(state["a"]) for state in states)
-    squares = [(_square(state["a"]), _square(state["c"])) for state in states]
+        return sum(square(state["a"]) for state in states)
+    squares = [(square(state["a"]), square(state["c"])) for state in states]
     if group["scope"] == "tensor":
         return sum(a * c for a, c in squares)
     return sum(a for a, _ in squares) * sum(c for _, c in squares)
@@ -181,21 +194,7 @@ def _named(name: str, values: list[float]) -> dict[str, float]:
 
 def _compared(found: list[Tensor], truth: list[Tensor]) -> tuple[float, float]:
     """‖found − truth‖ / ‖truth‖, and their cosine."""
-    difference = sum(_square(x - y) for x, y in zip(found, truth, strict=True))
-    product = sum(_dot(x, y) for x, y in zip(found, truth, strict=True))
-    size, reference = (max(sum(map(_square, xs)) ** 0.5, 1e-300) for xs in (found, truth))
+    difference = sum(square(x - y) for x, y in zip(found, truth, strict=True))
+    product = sum(dot(x, y) for x, y in zip(found, truth, strict=True))
+    size, reference = (max(sum(map(square, xs)) ** 0.5, 1e-300) for xs in (found, truth))
     return difference**0.5 / reference, product / size / reference
-
-
-def _square(x: Tensor) -> float:
-    return (
-        float(torch.linalg.vector_norm(x.detach(), dtype=torch.promote_types(x.dtype, _WIDE))) ** 2
-    )
-
-
-def _dot(x: Tensor, y: Tensor) -> float:
-    real = [torch.view_as_real(z) if z.is_complex() else z for z in (x.detach(), y.detach())]
-    return float((real[0].to(_WIDE) * real[1].to(_WIDE)).sum())
-
-
-_WIDE = torch.float64

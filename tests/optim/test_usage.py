@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import weakref
 
 import pytest
 import torch
@@ -202,11 +203,12 @@ def test_memory_by_the_formula(cls, count):
 @all_variants
 def test_zero_grad_frees_the_estimate(cls):
     params = make_params()
-    optimizer = cls(params, lr=0.1)
+    optimizer = cls(params, lr=0.1, keep_estimate=True)
     train(optimizer, params, 1)
+    estimate = weakref.ref(optimizer.estimate(params[0]))
     optimizer.zero_grad()
     gc.collect()
-    assert optimizer._last == []
+    assert estimate() is None
     assert all(p.grad is None for p in params)
 
 

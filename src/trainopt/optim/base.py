@@ -335,8 +335,8 @@ class TrainableOptimizer(Optimizer):
         active = [p for p in group["params"] if p.grad is not None]
         name = type(self).__name__
         for p in active:
-            check_memory(p)
             check_gradient(p, p.grad, name)
+            check_memory(p)
         joint = self._vector(group)
         for p in active:
             real = _real(p.detach())
@@ -373,7 +373,7 @@ class TrainableOptimizer(Optimizer):
             lr,
             alpha,
             beta,
-            group["weight_decay"],
+            float(group["weight_decay"]),
             -1.0 if group["maximize"] else 1.0,
             descends,
             group["keep_estimate"] or not descends,

@@ -6,21 +6,38 @@
 
 from .conditions import Condition, iterates_bounded, residual_factors, variables_bounded
 from .estimated import Estimated
-from .optim import DiagonalTO, FullTO, RankOneTO
+from .forms import Blocks, Dense, Diagonal, Form, Kronecker, Left, LowRank, RankOne, Zero
+from .learning import Centred, Gradient, Normalised, Weights
+from .optim import TO, DiagonalTO, Estimator, FullTO, RankOneTO
 from .schedules import Constant, Exponential, InverseTime, Schedule
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "TO",
+    "Blocks",
+    "Centred",
     "Condition",
     "Constant",
+    "Dense",
+    "Diagonal",
     "DiagonalTO",
     "Estimated",
+    "Estimator",
     "Exponential",
+    "Form",
     "FullTO",
+    "Gradient",
     "InverseTime",
+    "Kronecker",
+    "Left",
+    "LowRank",
+    "Normalised",
+    "RankOne",
     "RankOneTO",
     "Schedule",
+    "Weights",
+    "Zero",
     "iterates_bounded",
     "residual_factors",
     "variables_bounded",

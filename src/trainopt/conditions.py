@@ -18,14 +18,13 @@ Both are sufficient, not necessary: a run may do well without.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .optim.base import TrainableOptimizer
-from .optim.diagonal import DiagonalTO
-from .optim.rank_one import RankOneTO
+from .optim import Estimator
+from .optim.reading import moved_params, read_vectors
 from .schedules import Schedule
 from .settings import rate_at
 
@@ -82,17 +81,19 @@ def schedule_values(rate: float | Schedule, steps: int) -> list[float]:
 
 
 @torch.no_grad()
-def residual_factors(optimizer: TrainableOptimizer) -> dict[Tensor, float]:
+def residual_factors(optimizer: Estimator) -> dict[Tensor, float]:
     """The largest |factor| by which the next step at the present weights multiplies the residual.
 
     Below 1 the residual shrinks and the variables stay bounded; 1 or more for long, and they grow
-    until the run diverges: lower alpha, or keep ‖w‖ small. Full-TO: |1 − β − α‖w‖²|. Diagonal-TO:
-    the worst over coordinates of |1 − β − α wᵢ²|. RankOne-TO: the larger of |1 − β − α s²| and
-    |1 − β − α s² − α‖w‖²‖a‖²|, s = cᵀw, to first order in α.
+    until the run diverges: lower alpha, or keep ‖w‖ small. The factor is |1 − β − α λ| with λ from
+    `Form.least_gain` to `Form.gain`. Full-TO: |1 − β − α‖w‖²|. Diagonal-TO: the worst over
+    coordinates of |1 − β − α wᵢ²|. RankOne-TO: the larger of |1 − β − α s²| and
+    |1 − β − α s² − α‖w‖²‖a‖²|, s = cᵀw, to first order in α. Under the normalised rule α is divided
+    by the gain.
 
     Args:
-        optimizer: one of the variants, before or after any step. Rates are those of its clock.
-            RankOneTO has no s before its first step, and |1 − β| stands for its factor.
+        optimizer: an `Estimator` or one of the variants, before or after any step. Rates are those
+            of its clock. Before the first step, the variables of A are those of a start.
 
     Returns:
         One number for each parameter that a step moves: those with a gradient, or, while there is
@@ -105,62 +106,11 @@ def residual_factors(optimizer: TrainableOptimizer) -> dict[Tensor, float]:
     for group in optimizer.param_groups:
         t = float(group["step"])
         alpha, beta = (float(rate_at(group[name], t)) for name in ("alpha", "beta"))
-        for piece in vectors_of(group, moved):
-            found = [alpha * x for x in _shrinkage(optimizer, piece)]
-            factors |= dict.fromkeys(piece, max(abs(1 - beta - x) for x in found))
+        for vector in read_vectors(optimizer, group, moved):
+            shrinkage = [vector.rate(alpha) * gain for gain in vector.gains()]
+            ends = [float(end) for x in shrinkage for end in (x.min(), x.max())]
+            factors |= dict.fromkeys(vector.params, max(abs(1 - beta - x) for x in ends))
     return factors
-
-
-def moved_params(optimizer: TrainableOptimizer) -> set[Tensor]:
-    """The parameters that a step moves, as `residual_factors` takes them; none is empty."""
-    state = optimizer.state
-    params = [p for group in optimizer.param_groups for p in group["params"] if p.numel()]
-    for moves in (
-        lambda p: p.grad is not None,
-        lambda p: bool(state.get(p)),
-        lambda p: p.requires_grad,
-    ):
-        if found := set(filter(moves, params)):
-            return found
-    return set(params)
-
-
-def vectors_of(group: dict[str, Any], params: set[Tensor]) -> list[list[Tensor]]:
-    """Those of the group's tensors that are in `params`, as the vectors w that each have an A."""
-    found = [p for p in group["params"] if p in params]
-    return [found] if found and group.get("scope") == "group" else [[p] for p in found]
-
-
-def gathered(x: Tensor) -> Tensor:
-    """A DTensor as what all processes hold together, which must all call it; else `x`."""
-    return x.full_tensor() if hasattr(x, "full_tensor") else x
-
-
-def square(x: Tensor) -> float:
-    """‖x‖² in float64."""
-    wide = torch.promote_types(x.dtype, torch.float64)
-    return float(gathered(torch.linalg.vector_norm(x.detach(), dtype=wide))) ** 2
-
-
-def dot(x: Tensor, y: Tensor) -> float:
-    """xᵀy in float64, of complex tensors as of pairs of reals."""
-    x, y = (torch.view_as_real(z) if z.is_complex() else z for z in (x.detach(), y.detach()))
-    return float(gathered((x.double() * y.double()).sum()))
-
-
-def _shrinkage(optimizer: TrainableOptimizer, params: list[Tensor]) -> list[float]:
-    """What α is multiplied with in 1 − β − α (…): the extreme values."""
-    if isinstance(optimizer, DiagonalTO):
-        (p,) = params
-        w = gathered(p.detach())  # a process may hold none of it, which has no minimum
-        squares = (torch.view_as_real(w) if w.is_complex() else w).double().square()
-        return [float(squares.min()), float(squares.max())]
-    norm = sum(map(square, params))
-    if not isinstance(optimizer, RankOneTO):
-        return [norm]
-    states = [(p, optimizer.state[p]) for p in params if optimizer.state.get(p)]
-    s = sum(dot(state["c"], p) for p, state in states)
-    return [s**2, s**2 + norm * sum(square(state["a"]) for _, state in states)]
 
 
 def _below(value: float, bound: float) -> Condition:

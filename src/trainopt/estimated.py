@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
-from .optim.base import TrainableOptimizer
+from .optim import Estimator
 
 # The estimator's part of a state dict: a prefix in a parameter's state, a key in the first group.
 _PREFIX = "estimator."
@@ -26,7 +26,7 @@ _GROUPS = "estimator"
 class Estimated(Optimizer):
     """Hand the estimate Ĝ of a Trainable Optimizer to another optimizer, in place of g.
 
-        optimizer = Estimated(AdamW(model.parameters(), lr=1e-3), DiagonalTO(model.parameters(), 0))
+        optimizer = Estimated(AdamW(params, lr=1e-3), Estimator(params, Diagonal()))
 
     A step learns A and b from the gradients, puts Ĝ in their place (in the dtype of the gradient),
     lets `optimizer` step, and puts the gradients back. With α = 0, β = 1 the estimate is g and this
@@ -41,21 +41,21 @@ class Estimated(Optimizer):
 
     Args:
         optimizer: any torch optimizer whose step needs no closure, on the same parameters.
-        estimator: `DiagonalTO`, `RankOneTO` or `FullTO`. It may group the parameters in its own
-            way.
+        estimator: an `Estimator`, or a variant such as `DiagonalTO`, whose own step is not used. It
+            may group the parameters in its own way.
 
     Raises:
         TypeError: one of the two isn't what it should be, or `optimizer` needs a closure.
         ValueError: they don't hold the same parameters, or the estimator maximizes.
     """
 
-    def __init__(self, optimizer: Optimizer, estimator: TrainableOptimizer) -> None:
+    def __init__(self, optimizer: Optimizer, estimator: Estimator) -> None:
         _check(optimizer, estimator)
         # What unpickling does. Optimizer.__init__ would make groups of its own.
         self.__setstate__({"optimizer": optimizer, "estimator": estimator})
 
     optimizer: Optimizer
-    estimator: TrainableOptimizer
+    estimator: Estimator
 
     # The step --------------------------------------------------------------------------------
 
@@ -152,11 +152,11 @@ class Estimated(Optimizer):
     # What the estimator knows ----------------------------------------------------------------
 
     def estimate(self, param: Tensor) -> Tensor:
-        """Return Ĝ of the last step for `param`; see `TrainableOptimizer.estimate`."""
+        """Return Ĝ of the last step for `param`; see `Estimator.estimate`."""
         return self.estimator.estimate(param)
 
     def residual_norm(self) -> Tensor:
-        """Return ‖g − A w − b‖ of the last step; see `TrainableOptimizer.residual_norm`."""
+        """Return ‖g − A w − b‖ of the last step; see `Estimator.residual_norm`."""
         return self.estimator.residual_norm()
 
     def memory(self) -> list[int]:
@@ -314,15 +314,16 @@ class Estimated(Optimizer):
         return f"Estimated({self.optimizer!r}, {self.estimator!r})"
 
 
-def _check(optimizer: Optimizer, estimator: TrainableOptimizer) -> None:
+def _check(optimizer: Optimizer, estimator: Estimator) -> None:
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"optimizer is a {type(optimizer).__name__}: give a torch optimizer, such as "
             "torch.optim.AdamW(model.parameters())."
         )
-    if not isinstance(estimator, TrainableOptimizer):
+    if not isinstance(estimator, Estimator):
         raise TypeError(
-            f"estimator is a {type(estimator).__name__}: give a DiagonalTO, RankOneTO or FullTO."
+            f"estimator is a {type(estimator).__name__}: give an Estimator, or a DiagonalTO, "
+            "RankOneTO or FullTO."
         )
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
@@ -331,14 +332,14 @@ def _check(optimizer: Optimizer, estimator: TrainableOptimizer) -> None:
             "no estimate: give an optimizer whose step needs no closure."
         )
     _check_params(optimizer, estimator)
-    if any(group["maximize"] for group in estimator.param_groups):
+    if any(group.get("maximize") for group in estimator.param_groups):
         raise ValueError(
             "the estimator has maximize=True, which would negate the gradient that optimizer "
             "sees: give maximize=True to optimizer."
         )
 
 
-def _check_params(optimizer: Optimizer, estimator: TrainableOptimizer) -> None:
+def _check_params(optimizer: Optimizer, estimator: Estimator) -> None:
     inner, learned = ({id(p) for p in _params(o.param_groups)} for o in (optimizer, estimator))
     if inner != learned:
         raise ValueError(

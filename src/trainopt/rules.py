@@ -1,44 +1,92 @@
 """The mathematics: one step of a Trainable Optimizer, as pure functions.
 
-    e  = g − A w − b               residual of the linear model of the gradient
-    A' = A + α e wᵀ                one gradient step on ½‖g − A w − b‖² in A
-    b' = b + β e                                                       and in b
-    Ĝ  = A' w + b'                 the estimate uses the updated variables
+    e  = g − A x − b               residual of the linear model of the gradient; A reads x
+    θ' = θ + ∂_θ⟨e, A_θ u⟩         the variables of A, in the direction u of the learning rule
+    b' = b + β e
+    Ĝ  = A' x + b'                 the estimate uses the updated variables
     w' = w − γ Ĝ
 
-Every rule takes the weights w, the stochastic gradient g, its variables and the rates α, β, and
-returns the new variables, the estimate Ĝ and the residual e. Vectors are `Tensor` or `Vectors`;
-with plain tensors nothing is written in place, so `torch.func` transforms apply.
+The paper's rule is u = α x with x = w: one gradient step on ½‖g − A w − b‖², for which a dense A
+gains α e wᵀ.
 
-The estimate is written as g plus a correction, Ĝ = g − (1 − β) e + (A' − A) w: the same number,
-because A w + b = g − e, at no second product with A; and with α = 0, β = 1 it is g to the last bit,
+The estimate is written as g plus a correction, Ĝ = g − (1 − β) e + (A' − A) x: the same number,
+because A x + b = g − e, at no second product with A; and with α = 0, β = 1 it is g to the last bit,
 that is, SGD.
+
+`learn` is this for every form of A. The functions after it are what it comes to for the paper's
+three and for A = 0 under the paper's rule, in closed form: on `Vectors` they step many tensors at
+once, in place where that is allowed. A test holds them to `learn`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias
 
-from .vectors import Vector, add_outer, add_product, add_scaled, dot, matvec, plus
+import torch
+from torch import Tensor
 
-
-class Learned(NamedTuple):
-    """What one step of a rule leaves behind."""
-
-    variables: tuple[Any, ...]
-    """A and b in the form of the variant, after the update."""
-    estimate: Any
-    """Ĝ, shaped as g."""
-    residual: Any
-    """e, shaped as g, before the update."""
+from .forms import Form
+from .learning import Gradient
+from .vectors import Scalar, Vector, add, add_, addcmul, addr_, dot, mv
 
 
-Rule = Callable[..., Learned]
-"""rule(w, g, *variables, alpha=…, beta=…) -> Learned"""
+@dataclass(frozen=True)
+class Learned(Generic[Vector]):
+    """What one step of a rule leaves.
+
+    Attributes:
+        variables: θ and b after the update.
+        estimate: Ĝ, shaped as g.
+        residual: e, shaped as g, before the update.
+    """
+
+    variables: tuple[Vector, ...]
+    estimate: Vector
+    residual: Vector
 
 
-def full(w: Any, g: Vector, A: Vector, b: Vector, *, alpha: Any, beta: Any) -> Learned:
+def learn(
+    form: Form,
+    rule: Gradient,
+    x: Tensor,
+    g: Tensor,
+    *state: Tensor,
+    alpha: Scalar,
+    beta: Scalar,
+) -> Learned[Tensor]:
+    """Any form, any learning rule. Nothing is written in place, so `torch.func` applies.
+
+    Args:
+        form: of A.
+        rule: says u.
+        x: what A reads, shaped as the weights.
+        g: stochastic gradient, shaped as the residual.
+        state: θ and b.
+        alpha: rate of A at this step.
+        beta: rate of b.
+
+    Time: two applications of A and the transpose of one.
+    """
+    *variables, b = state
+    Ax = form.apply(x, *variables)
+    e = g - Ax - b
+    u = x * rule.rate(form, x, variables, alpha)
+    if variables:
+        transpose = torch.func.vjp(lambda *theta: form.apply(u, *theta), *variables)[1]
+        variables = [v + d for v, d in zip(variables, transpose(e), strict=True)]
+    estimate = rule.estimate(g, e, form.apply(x, *variables) - Ax, beta)
+    return Learned((*variables, b + e * beta), estimate, e)
+
+
+ClosedForm: TypeAlias = Callable[..., Learned[Any]]
+"""closed(w, g, *state, alpha=…, beta=…) -> Learned"""
+
+
+def full(
+    w: Vector, g: Vector, A: Vector, b: Vector, *, alpha: Scalar, beta: Scalar
+) -> Learned[Vector]:
     """A dense (Algorithm 1): memory d² + d, time one A w and one rank-one update, 6 d² flops.
 
     Args:
@@ -49,22 +97,24 @@ def full(w: Any, g: Vector, A: Vector, b: Vector, *, alpha: Any, beta: Any) -> L
         alpha: rate of A.
         beta: rate of b.
     """
-    e = g - matvec(A, w) - b
+    e = g - mv(A, w) - b
     estimate = g - e * (1 - beta) + e * (alpha * dot(w, w))
-    return Learned((add_outer(A, alpha, e, w), add_scaled(b, beta, e)), estimate, e)
+    return Learned((addr_(A, e * alpha, w), add_(b, e, beta)), estimate, e)
 
 
-def diagonal(w: Vector, g: Vector, a: Vector, b: Vector, *, alpha: Any, beta: Any) -> Learned:
+def diagonal(
+    w: Vector, g: Vector, a: Vector, b: Vector, *, alpha: Scalar, beta: Scalar
+) -> Learned[Vector]:
     """A = diag(a) (Algorithm 2): memory 2 d, time O(d). All vectors have the shape of w."""
-    e = add_product(g - b, -1.0, a, w)  # g − a∘w − b
+    e = addcmul(g - b, a, w, value=-1.0)
     ew = e * w
-    estimate = add_product(plus(g, beta - 1, e), alpha, ew, w)  # g − (1 − β) e + α e∘w²
-    return Learned((add_scaled(a, alpha, ew), add_scaled(b, beta, e)), estimate, e)
+    estimate = addcmul(add(g, e, alpha=beta - 1), ew, w, value=alpha)
+    return Learned((add_(a, ew, alpha), add_(b, e, beta)), estimate, e)
 
 
 def rank_one(
-    w: Vector, g: Vector, a: Vector, c: Vector, b: Vector, *, alpha: Any, beta: Any
-) -> Learned:
+    w: Vector, g: Vector, a: Vector, c: Vector, b: Vector, *, alpha: Scalar, beta: Scalar
+) -> Learned[Vector]:
     """A = a cᵀ, never formed (Algorithm 3): memory 3 d, time O(d). All vectors shaped as w.
 
     a' = a + α s e and c' = c + α (aᵀe) w with s = cᵀw, both from the variables before the step;
@@ -75,16 +125,17 @@ def rank_one(
     ae = dot(a, e)
     growth = ae * dot(w, w) * alpha
     estimate = g - e * (1 - beta) + a * growth + e * (s * (s + growth) * alpha)
-    return Learned(
-        (add_scaled(a, s * alpha, e), add_scaled(c, ae * alpha, w), add_scaled(b, beta, e)),
-        estimate,
-        e,
-    )
+    return Learned((add_(a, e, s * alpha), add_(c, w, ae * alpha), add_(b, e, beta)), estimate, e)
 
 
-def descend(w: Vector, estimate: Vector, *, lr: Any, weight_decay: float) -> Vector:
+def zero(w: Vector, g: Vector, b: Vector, *, alpha: Scalar, beta: Scalar) -> Learned[Vector]:
+    """A = 0: momentum, memory d, time O(d). All vectors have the shape of w."""
+    e = g - b
+    return Learned((add_(b, e, beta),), add(g, e, alpha=beta - 1), e)
+
+
+def descend(w: Vector, estimate: Vector, *, lr: Scalar, weight_decay: float) -> Vector:
     """Return w − γ Ĝ, after the decoupled decay w ← (1 − γ·weight_decay) w."""
     if weight_decay != 0:
-        w = add_scaled(w, -lr * weight_decay, w)
-    new: Vector = add_scaled(w, -lr, estimate)
-    return new
+        w = add_(w, w, -lr * weight_decay)
+    return add_(w, estimate, -lr)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from .schedules import Schedule
 
 RATES = ("lr", "alpha", "beta")
+T = TypeVar("T")
 
 Rate = float | Tensor | Schedule
 """A learning rate γ, α or β: a number, a one-element tensor or a schedule."""
@@ -27,15 +29,34 @@ def rate_at(rate: Rate, t: float | Tensor) -> float | Tensor:
     return value.reshape(()) if isinstance(value, Tensor) else float(value)
 
 
+def settings_of(part: Any) -> dict[str, Any]:
+    """Return the fields of a form, a learning rule or a reading, as settings of a param group."""
+    return {_setting(f): getattr(part, f.name) for f in _fields(part)}
+
+
+def with_settings(part: T, group: dict[str, Any]) -> T:
+    """Return the form, rule or reading with its fields as the param group has them."""
+    chosen = {f.name: group[_setting(f)] for f in _fields(part)}
+    return dataclasses.replace(part, **chosen) if chosen else part  # type: ignore[type-var]
+
+
+def _fields(part: Any) -> tuple[Any, ...]:
+    return dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
+
+
+def _setting(field: Any) -> str:
+    name: str = field.metadata.get("setting", field.name)
+    return name
+
+
 def check_group(group: dict[str, Any]) -> None:
     """Raise a ValueError or TypeError that names the first setting of `group` that can't work."""
     for name in RATES:
-        _check_rate(name, group[name], group)
-    _check_number("weight_decay", group["weight_decay"])
-    for name, choices in {"scope": ("tensor", "group")}.items():
-        if name in group and group[name] not in choices:
-            wanted = " or ".join(repr(choice) for choice in choices)
-            raise ValueError(f"{name}={group[name]!r} is not known: give {wanted}.")
+        if name in group:
+            _check_rate(name, group[name], group)
+    _check_number("weight_decay", group.get("weight_decay", 0.0))
+    if group.get("scope", "tensor") not in ("tensor", "group"):
+        raise ValueError(f"scope={group['scope']!r} is not known: give 'tensor' or 'group'.")
     dtype = group["state_dtype"]
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise TypeError(f"state_dtype={dtype!r} can't hold a, b: give a real floating dtype.")

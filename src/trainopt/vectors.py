@@ -1,21 +1,19 @@
 """Arithmetic on the vectors of a param group, which live as lists of tensors.
 
-`Vectors` behaves in a formula as a tensor does (`g - a * w - b`), so the rules are written once and
-run on plain tensors, tensor by tensor, or through torch's `_foreach` kernels. A list is either many
-vectors (one per tensor) or, when `joint`, the pieces of one vector.
+`Vectors` behaves in a formula as a tensor does (`g - a * w - b`), so a closed form is written once
+and runs on plain tensors, tensor by tensor, or through torch's `_foreach` kernels. A list is either
+many vectors (one per tensor) or, when `joint`, the pieces of one vector.
 
-The functions below are the operations that plain operators can't say.
+The functions have torch's names, for what plain operators can't say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
-
-Scalar = float | Tensor
 
 
 class Vectors:
@@ -24,8 +22,8 @@ class Vectors:
     Args:
         tensors: the pieces.
         foreach: use the `torch._foreach_*` kernels instead of a Python loop. Same numbers.
-        inplace: let `add_scaled` and `add_outer` write into these tensors; without it they
-            make new ones, as autograd needs.
+        inplace: let `add_` and `addr_` write into these tensors; without it they make new ones, as
+            autograd needs.
         joint: the pieces are one vector: `dot` sums over all of them.
     """
 
@@ -57,109 +55,117 @@ class Vectors:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Vectors:
         """Return the vectors with `function` applied to every piece."""
-        return Vectors([function(x) for x in self.tensors], foreach=self.foreach, joint=self.joint)
+        return self._like([function(x) for x in self.tensors])
+
+    def _like(self, tensors: Sequence[Tensor]) -> Vectors:
+        return Vectors(tensors, foreach=self.foreach, joint=self.joint)
 
     def _elementwise(
-        self, op: Callable[..., Tensor], foreach_op: Callable[..., Any], other: Vectors | Scalar
+        self,
+        op: Callable[..., Tensor],
+        foreach_op: Callable[..., Sequence[Tensor]],
+        other: Vectors | Scalar,
     ) -> Vectors:
-        foreach = self.foreach
         if isinstance(other, Vectors):
-            foreach = foreach or other.foreach
-            if foreach:
+            if self.foreach or other.foreach:
                 result = foreach_op(self.tensors, other.tensors)
             else:
                 result = [op(x, y) for x, y in zip(self.tensors, other.tensors, strict=True)]
-        elif foreach:
-            result = foreach_op(self.tensors, other)
-        else:
-            result = [op(x, other) for x in self.tensors]
-        return Vectors(result, foreach=foreach, joint=self.joint)
+            return Vectors(result, foreach=self.foreach or other.foreach, joint=self.joint)
+        if self.foreach:
+            return self._like(foreach_op(self.tensors, other))
+        return self._like([op(x, other) for x in self.tensors])
 
 
+Scalar: TypeAlias = float | Tensor
 Vector = TypeVar("Vector", Tensor, Vectors)
+Numbers: TypeAlias = Scalar | Vectors
+"""One number for all vectors, or, as `Vectors` of 0-dim tensors, one for each."""
 
 
-def dot(x: Any, y: Any) -> Any:
+def dot(x: Vector, y: Vector) -> Vector:
     """Return xᵀy: a 0-dim tensor, or one per tensor for `Vectors` that are not joint."""
     if isinstance(x, Tensor):
-        return torch.dot(x.reshape(-1), y.reshape(-1))
+        if type(x) in (Tensor, torch.nn.Parameter):
+            return torch.dot(x.reshape(-1), y.reshape(-1))
+        return (x * y).sum()  # a DTensor with uneven shards has no flat view
     pieces = [dot(p, q) for p, q in zip(x.tensors, y.tensors, strict=True)]
-    return torch.stack(pieces).sum() if x.joint else Vectors(pieces)
+    # A joint product is one number for all pieces: it goes on as a plain tensor.
+    return cast(Vectors, torch.stack(pieces).sum()) if x.joint else Vectors(pieces)
 
 
-def matvec(A: Any, x: Any) -> Any:
+def mv(A: Vector, x: Vector | Tensor) -> Vector:
     """Return A x. With `Vectors`, A holds one block of rows per tensor; a plain x is shared."""
     if isinstance(A, Tensor):
+        assert isinstance(x, Tensor)
         return A @ x
     products = [
-        torch.cat([torch.mv(rows.to(v.dtype), v) for rows in _widened(block, v)])
-        if block.dtype != v.dtype
-        else torch.mv(block, v)
+        torch.mv(block, v)
+        if block.dtype == v.dtype
+        else torch.cat([torch.mv(rows.to(v.dtype), v) for rows in _runs(block)])
         for block, v in _blocks(A, x)
     ]
     return Vectors(products, foreach=A.foreach)
 
 
-def add_scaled(x: Any, scale: Any, y: Any) -> Any:
-    """Return x + scale · y, written into x where x allows it. `scale` as `Vectors` is one each."""
-    if isinstance(x, Tensor):
-        return x + scale * y
-    if not x.inplace:
-        return x + y * scale
-    if not isinstance(scale, int | float):
-        return add_scaled(x, 1, y * scale)
+def add(x: Vector, y: Vector, alpha: Scalar) -> Vector:
+    """Return x + alpha · y, as a new one."""
+    if isinstance(x, Tensor) or isinstance(alpha, Tensor):
+        return x + y * alpha
     if x.foreach:
-        torch._foreach_add_(x.tensors, y.tensors, alpha=scale)
+        return x._like(torch._foreach_add(x.tensors, y.tensors, alpha=alpha))
+    return x._like(
+        [torch.add(p, q, alpha=alpha) for p, q in zip(x.tensors, y.tensors, strict=True)]
+    )
+
+
+def add_(x: Vector, y: Vector, alpha: Numbers) -> Vector:
+    """Return x + alpha · y, written into x where x allows it."""
+    if isinstance(x, Tensor):
+        return x + y * cast(Scalar, alpha)
+    if not x.inplace:
+        return x + y * alpha
+    if not isinstance(alpha, int | float):
+        return add_(x, y * alpha, 1)
+    if x.foreach:
+        torch._foreach_add_(x.tensors, y.tensors, alpha=alpha)
     else:
         for p, q in zip(x.tensors, y.tensors, strict=True):
-            p.add_(q, alpha=scale)
+            p.add_(q, alpha=alpha)
     return x
 
 
-def plus(x: Any, scale: Any, y: Any) -> Any:
-    """Return x + scale · y, always as a new one."""
-    if isinstance(x, Tensor) or isinstance(scale, Tensor):
-        return x + y * scale
-    added: Sequence[Tensor]
-    if x.foreach:
-        added = torch._foreach_add(x.tensors, y.tensors, alpha=scale)
-    else:
-        added = [torch.add(p, q, alpha=scale) for p, q in zip(x.tensors, y.tensors, strict=True)]
-    return Vectors(added, foreach=x.foreach, joint=x.joint)
-
-
-def add_product(x: Any, scale: Any, y: Any, z: Any) -> Any:
-    """Return x + scale · y∘z, always as a new one."""
-    if isinstance(x, Tensor) or isinstance(scale, Tensor):
-        return x + y * z * scale
+def addcmul(x: Vector, y: Vector, z: Vector, value: Scalar) -> Vector:
+    """Return x + value · y∘z, as a new one."""
+    if isinstance(x, Tensor) or isinstance(value, Tensor):
+        return x + y * z * value
     lists = x.tensors, y.tensors, z.tensors
-    added: Sequence[Tensor]
     if x.foreach:
-        added = torch._foreach_addcmul(*lists, value=scale)
-    else:
-        added = [torch.addcmul(*each, value=scale) for each in zip(*lists, strict=True)]
-    return Vectors(added, foreach=x.foreach, joint=x.joint)
+        return x._like(torch._foreach_addcmul(*lists, value=value))
+    return x._like([torch.addcmul(*each, value=value) for each in zip(*lists, strict=True)])
 
 
-def add_outer(A: Any, scale: Scalar, u: Any, v: Any) -> Any:
-    """Return A + scale · u vᵀ, written into A where A allows it.
-
-    In place, `addr_` needs no temporary of the size of A.
-    """
-    rows = u * scale
+def addr_(A: Vector, u: Vector, v: Vector | Tensor) -> Vector:
+    """Return A + u vᵀ, written into A where A allows it, which needs no second A."""
     if isinstance(A, Tensor):
-        return torch.addr(A, rows, v)
-    blocks = []
-    for (block, x), row in zip(_blocks(A, v), rows.tensors, strict=True):
-        if block.dtype == x.dtype:
-            blocks.append(block.addr_(row, x) if A.inplace else torch.addr(block, row, x))
-            continue
-        kept = block if A.inplace else block.clone()
-        pieces = _widened(kept, x)
-        for piece, part in zip(pieces, torch.split(row, [len(p) for p in pieces]), strict=True):
-            piece.add_(torch.outer(part, x))
-        blocks.append(kept)
-    return A if A.inplace else Vectors(blocks, foreach=A.foreach)
+        assert isinstance(u, Tensor)
+        assert isinstance(v, Tensor)
+        return torch.addr(A, u, v)
+    new = [
+        _addr(block, row, x, A.inplace)
+        for (block, x), row in zip(_blocks(A, v), u.tensors, strict=True)
+    ]
+    return A if A.inplace else Vectors(new, foreach=A.foreach)
+
+
+def _addr(A: Tensor, u: Tensor, v: Tensor, inplace: bool) -> Tensor:
+    if A.dtype == v.dtype:
+        return A.addr_(u, v) if inplace else torch.addr(A, u, v)
+    new = A if inplace else A.clone()
+    rows = _runs(new)
+    for run, part in zip(rows, torch.split(u, [len(run) for run in rows]), strict=True):
+        run.add_(torch.outer(part, v))
+    return new
 
 
 def slices(lists: list[list[Tensor]], size: int) -> Iterator[list[list[Tensor]]]:
@@ -183,7 +189,7 @@ def slices(lists: list[list[Tensor]], size: int) -> Iterator[list[list[Tensor]]]
 
 def flatten(x: Vectors) -> Vectors:
     """Return every piece in one dimension, as a view where its layout allows one."""
-    return x.map(lambda piece: piece.reshape(-1))
+    return Vectors([piece.reshape(-1) for piece in x.tensors], foreach=x.foreach, inplace=x.inplace)
 
 
 def _blocks(A: Vectors, x: Tensor | Vectors) -> list[tuple[Tensor, Tensor]]:
@@ -191,9 +197,6 @@ def _blocks(A: Vectors, x: Tensor | Vectors) -> list[tuple[Tensor, Tensor]]:
     return list(zip(A.tensors, pieces, strict=True))
 
 
-def _widened(A: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-    """Cut an A that is narrower than x into runs of rows, so that no wide copy of all is made."""
-    return torch.split(A, max(1, _RUN // max(x.numel(), 1)))
-
-
-_RUN = 1 << 20
+def _runs(A: Tensor) -> Sequence[Tensor]:
+    """Cut A into runs of rows of about a million numbers, so that no wide copy of all is made."""
+    return torch.split(A, max(1, (1 << 20) // max(A.shape[1], 1)))

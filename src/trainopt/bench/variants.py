@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import ParamsT
 
-from trainopt.optim import DiagonalTO
-from trainopt.rules import Learned, diagonal
+from trainopt.forms import Diagonal
+from trainopt.learning import Gradient
+from trainopt.optim import TrainableOptimizer
 from trainopt.schedules import Schedule
+from trainopt.settings import Rate
 
 
 class AveragedSGD(torch.optim.SGD):
@@ -75,13 +77,17 @@ class FirstStep(Schedule):
         return 1.0 * (t == 0)
 
 
-def lagged_diagonal(w: Any, g: Any, a: Any, b: Any, *, alpha: Any, beta: Any) -> Learned:
-    """The rule of Diagonal-TO with the estimate a∘w + b = g − e from before the update."""
-    learned = diagonal(w, g, a, b, alpha=alpha, beta=beta)
-    return learned._replace(estimate=g - learned.residual)
+@dataclass(frozen=True)
+class Lagged(Gradient):
+    """The paper's rule with the estimate A x + b = g − e from before the update."""
+
+    def estimate(self, g: Tensor, e: Tensor, change: Tensor, beta: float | Tensor) -> Tensor:
+        """Return g − e."""
+        return g - e
 
 
-class LaggedDiagonalTO(DiagonalTO):
+class LaggedDiagonalTO(TrainableOptimizer):
     """Diagonal-TO that steps along the estimate it had before it learned from the step."""
 
-    rule = staticmethod(lagged_diagonal)
+    def __init__(self, params: ParamsT, lr: Rate, alpha: Rate = 0.01, beta: Rate = 1.0) -> None:
+        super().__init__(params, Diagonal(), Lagged(alpha, beta), lr=lr)

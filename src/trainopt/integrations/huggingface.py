@@ -19,8 +19,7 @@ from transformers import Trainer, TrainerCallback, TrainerState, TrainingArgumen
 from trainopt.estimated import Estimated
 from trainopt.integrations.loggers import prefixed
 from trainopt.integrations.monitor import large_batch_gradient, monitor, stepped
-from trainopt.optim.base import TrainableOptimizer
-from trainopt.optim.diagonal import DiagonalTO
+from trainopt.optim import DiagonalTO, TrainableOptimizer
 
 
 def estimated(

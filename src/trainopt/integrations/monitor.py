@@ -12,11 +12,10 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from trainopt.conditions import dot, moved_params, residual_factors, square, vectors_of
+from trainopt.conditions import residual_factors
 from trainopt.estimated import Estimated
-from trainopt.optim.base import TrainableOptimizer, real_numel
-from trainopt.optim.diagonal import DiagonalTO
-from trainopt.optim.full import FullTO
+from trainopt.optim import Estimator
+from trainopt.optim.reading import gathered, moved_params, read_vectors
 from trainopt.schedules import Schedule
 from trainopt.settings import rate_at
 
@@ -41,9 +40,9 @@ def monitor(
         norm_A, norm_b: Frobenius norms. A, b that grow without end have an α that is too large.
         lr, alpha, beta: the rates of the next step; one per group (lr_0, lr_1, …) where they
             differ. lr is that of the optimizer that steps.
-        fresh_weight: the weight of the fresh gradient in the estimate, β + α‖w‖² for Full-TO, the
-            mean of β + α wᵢ² for Diagonal-TO, β + α (cᵀw)² for RankOne-TO: 1 for SGD, near 0 for
-            an estimate that hardly listens.
+        fresh_weight: the weight of the fresh gradient in the estimate, the mean of β + α times the
+            form's `least_gain`: β + α‖w‖² for Full-TO, the mean of β + α wᵢ² for Diagonal-TO,
+            β + α (cᵀw)² for RankOne-TO. 1 for SGD, near 0 for an estimate that hardly listens.
         residual_factor: the largest number of `residual_factors`: 1 or more for long, and the run
             diverges.
         error, cosine: ‖Ĝ − ∇F‖ / ‖∇F‖ and the cosine of Ĝ and ∇F; batch_error, batch_cosine: the
@@ -74,14 +73,18 @@ def monitor(
     ]
     moved = moved_params(learner)
     fresh = [
-        beta + alpha * _curvature_seen(learner, vector)
+        beta + float((vector.rate(alpha) * vector.gains()[0]).mean())
         for group, alpha, beta in zip(groups, *rates, strict=True)
-        for vector in vectors_of(group, moved)
+        for vector in read_vectors(learner, group, moved)
+    ]
+    learned = {p for p, state in learner.state.items() if state and p.numel()}
+    norms = [
+        vector.norm_of_A() for group in groups for vector in read_vectors(learner, group, learned)
     ]
     values = {
         "residual_norm": float(outer.residual_norm()),
-        "norm_A": sum(_square_of_A(learner, group) for group in groups) ** 0.5,
-        "norm_b": sum(square(state["b"]) for state in learner.state.values() if state) ** 0.5,
+        "norm_A": sum(norm**2 for norm in norms) ** 0.5,
+        "norm_b": sum(_square(state["b"]) for state in learner.state.values() if state) ** 0.5,
         **_named("lr", lrs),
         **_named("alpha", rates[0]),
         **_named("beta", rates[1]),
@@ -153,9 +156,9 @@ def clock(optimizer: Optimizer) -> int:
     return max(int(group["step"]) for group in learner.param_groups)
 
 
-def _unwrapped(optimizer: Any) -> TrainableOptimizer | Estimated:
+def _unwrapped(optimizer: Any) -> Estimator | Estimated:
     inner = optimizer
-    while not isinstance(inner, TrainableOptimizer | Estimated):
+    while not isinstance(inner, Estimator | Estimated):
         if not hasattr(inner, "optimizer"):
             raise TypeError(
                 f"{type(optimizer).__name__} holds no Trainable Optimizer: give a DiagonalTO, "
@@ -163,26 +166,6 @@ def _unwrapped(optimizer: Any) -> TrainableOptimizer | Estimated:
             )
         inner = inner.optimizer
     return inner
-
-
-def _curvature_seen(learner: TrainableOptimizer, vector: list[Tensor]) -> float:
-    """What α is multiplied with in the weight of the fresh gradient, for one vector w."""
-    if isinstance(learner, DiagonalTO | FullTO):
-        norm = sum(map(square, vector))
-        return norm / sum(map(real_numel, vector)) if isinstance(learner, DiagonalTO) else norm
-    return sum(dot(learner.state[p]["c"], p) for p in vector if learner.state.get(p)) ** 2
-
-
-def _square_of_A(learner: TrainableOptimizer, group: dict[str, Any]) -> float:
-    states = [learner.state[p] for p in group["params"] if learner.state.get(p)]
-    if not states or "A" in states[0]:
-        return sum(square(state["A"]) for state in states)
-    if "c" not in states[0]:
-        return sum(square(state["a"]) for state in states)
-    squares = [(square(state["a"]), square(state["c"])) for state in states]
-    if group["scope"] == "tensor":
-        return sum(a * c for a, c in squares)
-    return sum(a for a, _ in squares) * sum(c for _, c in squares)
 
 
 def _named(name: str, values: list[float]) -> dict[str, float]:
@@ -194,7 +177,19 @@ def _named(name: str, values: list[float]) -> dict[str, float]:
 
 def _compared(found: list[Tensor], truth: list[Tensor]) -> tuple[float, float]:
     """‖found − truth‖ / ‖truth‖, and their cosine."""
-    difference = sum(square(x - y) for x, y in zip(found, truth, strict=True))
-    product = sum(dot(x, y) for x, y in zip(found, truth, strict=True))
-    size, reference = (max(sum(map(square, xs)) ** 0.5, 1e-300) for xs in (found, truth))
+    difference = sum(_square(x - y) for x, y in zip(found, truth, strict=True))
+    product = sum(_dot(x, y) for x, y in zip(found, truth, strict=True))
+    size, reference = (max(sum(map(_square, xs)) ** 0.5, 1e-300) for xs in (found, truth))
     return difference**0.5 / reference, product / size / reference
+
+
+def _square(x: Tensor) -> float:
+    """‖x‖² in float64."""
+    wide = torch.promote_types(x.dtype, torch.float64)
+    return float(gathered(torch.linalg.vector_norm(x.detach(), dtype=wide))) ** 2
+
+
+def _dot(x: Tensor, y: Tensor) -> float:
+    """xᵀy in float64, of complex tensors as of pairs of reals."""
+    x, y = (torch.view_as_real(z) if z.is_complex() else z for z in (x.detach(), y.detach()))
+    return float(gathered((x.double() * y.double()).sum()))

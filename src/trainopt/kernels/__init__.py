@@ -1,9 +1,9 @@
 """Kernels that take a step at the least traffic to memory: what `fused` runs.
 
 `cpu` calls compiled C++ (step.cpp, built at the first use), `cuda` calls Triton. Each has a
-function for the rules of `trainopt.rules` that it knows, under the name of the rule. A `Batch` is
-prepared first, which finds out whether a kernel may have its memory and changes nothing; the kernel
-then changes weights and variables in place and returns ‖e‖².
+function for the forms of A that it knows, under the paper's learning rule. A `Batch` is prepared
+first, which finds out whether a kernel may have its memory and changes nothing; the kernel then
+changes weights and variables in place and returns ‖e‖².
 
 Nothing is kept between two steps: a kernel computes from what the tensors hold.
 """
@@ -20,7 +20,7 @@ NO_MEMORY = "a tensor has no memory"
 SHARED_MEMORY = "two tensors share memory"
 
 
-class Rates(NamedTuple):
+class StepRates(NamedTuple):
     """What a step is taken with.
 
     Attributes:
@@ -49,12 +49,17 @@ class Batch(NamedTuple):
         state: a list of tensors per variable of the rule, in one dtype. Each has the shape of its
             weight; a dense A is contiguous, (numbers of its weight, columns).
         estimate: where Ĝ goes, in the dtype that is computed in; None where it isn't kept.
+        first: number of the first tensor of each vector w, and the number of all tensors.
+        x: what a dense A reads, (columns,), contiguous, in the dtype that is computed in; None
+            for the other forms.
     """
 
     w: list[Tensor]
     g: list[Tensor]
     state: list[list[Tensor]]
     estimate: list[Tensor] | None
+    first: list[int]
+    x: Tensor | None
 
 
 def computed_in(param: torch.dtype, state: torch.dtype) -> torch.dtype:

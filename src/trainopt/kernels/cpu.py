@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import NO_MEMORY, SHARED_MEMORY, Batch, Rates
+from . import NO_MEMORY, SHARED_MEMORY, Batch, StepRates
 from .build import library
 
 _POINTER = ctypes.c_void_p
@@ -54,51 +54,42 @@ def missing(param: torch.dtype, state: torch.dtype) -> str:
     return found if isinstance(found, str) else ""
 
 
-def prepare(batch: Batch, columns: int) -> Prepared | str:
-    """Return what the kernels take, or why they can't have this memory; `columns` are those of A.
+def prepare(batch: Batch) -> Prepared | str:
+    """Return what the kernels take, or why they can't have this memory.
 
     The caller has checked shapes, dtypes, devices and layouts; only addresses are looked at here.
     """
     kernels = library(batch.w[0].dtype, batch.state[-1][0].dtype)
     assert isinstance(kernels, ctypes.CDLL)
     pieces = _pieces(batch)
+    columns = 1 if batch.x is None else batch.x.numel()
     found = kernels.to_check(ctypes.byref(pieces), ctypes.c_int64(columns))
     if found:
         return (NO_MEMORY, SHARED_MEMORY)[found - 1]
     return Prepared(batch, kernels, pieces)
 
 
-def diagonal(prepared: Prepared, rates: Rates) -> Tensor:
+def diagonal(prepared: Prepared, rates: StepRates) -> Tensor:
     """Diagonal-TO on all tensors, one pass: 28 bytes a weight in float32. state: a, b."""
     return _taken(prepared, prepared.kernels.to_diagonal, rates)
 
 
-def rank_one(prepared: Prepared, rates: Rates, first: list[int]) -> Tensor:
-    """RankOne-TO, two passes: 56 bytes a weight in float32, 36 in cache. state: a, c, b.
-
-    Args:
-        prepared: the batch.
-        rates: of the step.
-        first: number of the first tensor of each vector, and the number of all tensors.
-    """
-    starts = array("q", first)
-    vectors = _Vectors(len(first) - 1, _address(starts))
+def rank_one(prepared: Prepared, rates: StepRates) -> Tensor:
+    """RankOne-TO, two passes: 56 bytes a weight in float32, 36 in cache. state: a, c, b."""
+    first = array("q", prepared.batch.first)
+    vectors = _Vectors(len(first) - 1, _address(first))
     return _taken(prepared, prepared.kernels.to_rank_one, rates, vectors)
 
 
-def full(prepared: Prepared, rates: Rates, x: Tensor) -> Tensor:
-    """Full-TO, one pass over A. state: A, b; the estimate is needed.
-
-    Args:
-        prepared: the batch.
-        rates: of the step.
-        x: the weights that A reads, (columns,), contiguous, in the dtype that is computed in.
-    """
+def full(prepared: Prepared, rates: StepRates) -> Tensor:
+    """Full-TO, one pass over A. state: A, b; the estimate is needed."""
+    x = prepared.batch.x
+    assert x is not None
     return _taken(prepared, prepared.kernels.to_full, rates, _Dense(x.numel(), x.data_ptr()))
 
 
 def _taken(
-    prepared: Prepared, kernel: Callable[..., float], rates: Rates, *more: ctypes.Structure
+    prepared: Prepared, kernel: Callable[..., float], rates: StepRates, *more: ctypes.Structure
 ) -> Tensor:
     """Call the kernel; return ‖e‖²."""
     structures = (prepared.pieces, _rates(rates), *more)
@@ -119,7 +110,7 @@ def _pieces(batch: Batch) -> _Pieces:
     return pieces
 
 
-def _rates(rates: Rates) -> _Rates:
+def _rates(rates: StepRates) -> _Rates:
     lr = float(rates.lr)
     return _Rates(
         lr,

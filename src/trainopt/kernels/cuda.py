@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import NO_MEMORY, SHARED_MEMORY, Batch, Rates, computed_in
+from . import NO_MEMORY, SHARED_MEMORY, Batch, StepRates, computed_in
 
 _BLOCK = 1024
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -37,7 +37,7 @@ class Prepared(NamedTuple):
     addresses: tuple[tuple[int, ...], ...]
 
 
-def prepare(batch: Batch, columns: int) -> Prepared | str:
+def prepare(batch: Batch) -> Prepared | str:
     """Return what the kernels take, or why they can't have this memory.
 
     The caller has checked shapes, dtypes, devices and layouts; only addresses are looked at here.
@@ -52,12 +52,12 @@ def prepare(batch: Batch, columns: int) -> Prepared | str:
     )
 
 
-def diagonal(prepared: Prepared, rates: Rates) -> Tensor:
+def diagonal(prepared: Prepared, rates: StepRates) -> Tensor:
     """Diagonal-TO on all tensors, one pass: 28 bytes a weight in float32. state: a, b."""
     from .triton_rules import diagonal_kernel
 
     batch = prepared.batch
-    tables = _tables(prepared, list(range(len(batch.w) + 1)))
+    tables = _tables(prepared)
     squares = _partial(batch, tables.programs)
     diagonal_kernel[(tables.programs,)](
         *_common(batch, rates, tables), squares, **_constants(batch, rates)
@@ -65,18 +65,12 @@ def diagonal(prepared: Prepared, rates: Rates) -> Tensor:
     return squares.sum()
 
 
-def rank_one(prepared: Prepared, rates: Rates, first: list[int]) -> Tensor:
-    """RankOne-TO, two passes: 56 bytes a weight in float32. state: a, c, b.
-
-    Args:
-        prepared: the batch.
-        rates: of the step.
-        first: number of the first tensor of each vector, and the number of all tensors.
-    """
+def rank_one(prepared: Prepared, rates: StepRates) -> Tensor:
+    """RankOne-TO, two passes: 56 bytes a weight in float32. state: a, c, b."""
     from .triton_rules import dots_kernel, rank_one_kernel
 
     batch = prepared.batch
-    tables = _tables(prepared, first)
+    tables = _tables(prepared)
     common, constants = _common(batch, rates, tables), _constants(batch, rates)
     partial = _partial(batch, tables.programs, 5)
     dots_kernel[(tables.programs,)](*common, partial, **constants)
@@ -105,11 +99,11 @@ class _Tables(NamedTuple):
     programs: int
 
 
-def _tables(prepared: Prepared, first: list[int]) -> _Tables:
+def _tables(prepared: Prepared) -> _Tables:
     batch, addresses = prepared
     device = batch.w[0].device
     sizes = tuple(w.numel() for w in batch.w)
-    places, lengths = _places(sizes, tuple(first), device)
+    places, lengths = _places(sizes, tuple(batch.first), device)
     return _Tables(
         _on_device(tuple(itertools.chain(*addresses)), device).view(6, -1),
         places,
@@ -169,7 +163,7 @@ def _partial(batch: Batch, *shape: int) -> Tensor:
     return torch.empty(shape, dtype=torch.float64, device=batch.w[0].device)
 
 
-def _common(batch: Batch, rates: Rates, tables: _Tables) -> list[Any]:
+def _common(batch: Batch, rates: StepRates, tables: _Tables) -> list[Any]:
     """What every kernel takes first: the tables, the number of tensors, and the rates."""
     device = batch.w[0].device
     numbers = (rates.lr, rates.alpha, rates.beta, rates.weight_decay, rates.sign)
@@ -181,7 +175,7 @@ def _common(batch: Batch, rates: Rates, tables: _Tables) -> list[Any]:
     return [tables.addresses, tables.places, tables.sizes, values, len(batch.w), tables.programs]
 
 
-def _constants(batch: Batch, rates: Rates) -> dict[str, Any]:
+def _constants(batch: Batch, rates: StepRates) -> dict[str, Any]:
     from .triton_rules import LANGUAGE_DTYPES
 
     state = batch.state[-1][0].dtype

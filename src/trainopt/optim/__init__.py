@@ -1,8 +1,9 @@
-"""The optimizers: thin classes over the rules."""
+"""The optimizers: estimators of the full gradient, and those that step along their estimate."""
 
-from .base import TrainableOptimizer
 from .diagonal import DiagonalTO
+from .estimator import Estimator
 from .full import FullTO
 from .rank_one import RankOneTO
+from .stepping import TO, TrainableOptimizer
 
-__all__ = ["DiagonalTO", "FullTO", "RankOneTO", "TrainableOptimizer"]
+__all__ = ["TO", "DiagonalTO", "Estimator", "FullTO", "RankOneTO", "TrainableOptimizer"]

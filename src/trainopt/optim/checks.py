@@ -94,3 +94,20 @@ def check_variables(
                     f"shape {tuple(param.shape)}: weights, param group or state were changed "
                     "since it was made. Delete optimizer.state[param] to learn it anew."
                 )
+
+
+def fits(
+    held: Mapping[str, Any],
+    names: tuple[str, ...],
+    shapes: tuple[Sequence[int], ...],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> bool:
+    """Return whether `held` has these variables, quickly; `check_variables` says what is wrong."""
+    if len(held) != len(names):
+        return False
+    for name, shape in zip(names, shapes, strict=True):
+        x = held.get(name)
+        if not isinstance(x, Tensor) or x.shape != shape or x.dtype != dtype or x.device != device:
+            return False
+    return True

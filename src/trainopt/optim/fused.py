@@ -2,143 +2,152 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..kernels import Batch, computed_in, cpu, cuda
-from ..rules import Rule, diagonal, full, rank_one
+from ..kernels import Batch, StepRates, computed_in
+from .model import Model, joint_weights, real
+from .paths import MODULES, kernel
+from .plain import StepRecord, Tensors
 
 
-class Part(NamedTuple):
-    """What one call of a kernel takes.
+class KernelCall(NamedTuple):
+    """One call of a kernel.
 
     Attributes:
-        kernels: the module of the kernels.
+        kernel: takes `prepared` and the rates, returns ‖e‖².
         params: the parameters whose tensors these are.
         batch: their tensors.
-        prepared: the same, as the kernels read them.
+        prepared: the same, as the kernel reads them.
     """
 
-    kernels: ModuleType
+    kernel: Callable[[Any, StepRates], Tensor]
     params: list[Tensor]
     batch: Batch
     prepared: Any
 
+    def run(self, rates: StepRates) -> StepRecord:
+        """Take the step. Autograd is told that the weights change, where they do."""
+        if rates.descends:
+            torch.autograd.graph.increment_version(self.batch.w)
+        squares = self.kernel(self.prepared, rates)
+        estimate = self.batch.estimate if rates.keep_estimate else None
+        return StepRecord(self.params, estimate, [squares.sqrt()])
 
-def wanted(group: dict[str, Any], rule: Rule) -> bool:
-    """Whether the group may run on kernels: it asked for them, or leaves the choice to us.
 
-    Raises:
-        RuntimeError: fused=True, and the rule has no kernel: a subclass brought its own.
-    """
+def may_run_fused(group: dict[str, Any]) -> bool:
+    """Whether the group may run on kernels: it asked for them, or leaves the choice to us."""
     if torch.compiler.is_compiling() or group["differentiable"]:
-        return False
-    if rule not in (diagonal, rank_one, full):
-        if group["fused"]:
-            raise RuntimeError(
-                f"fused=True has no kernel for the rule {rule.__name__}: give fused=None or False."
-            )
         return False
     return bool(group["fused"] or (group["fused"] is None and group["foreach"] is None))
 
 
-def parts(
-    rule: Rule,
-    group: dict[str, Any],
-    params: list[Tensor],
-    w: list[Tensor],
-    g: list[Tensor],
-    state: list[list[Tensor]],
-    keeps: bool,
-    dense: bool,
-) -> tuple[list[Part], list[int]]:
-    """Sort the tensors of a group into batches that kernels take, and the places that are left.
+def kernel_calls(
+    model: Model, group: dict[str, Any], tensors: Tensors, keep_estimate: bool
+) -> tuple[list[KernelCall], Tensors]:
+    """Sort the tensors of a group into batches that kernels take; nothing is changed.
 
     Args:
-        rule: whose kernels.
+        model: of the group.
         group: the param group; with scope="group" its tensors stay together.
-        params: the parameters.
-        w: their weights, real.
-        g: gradients, likewise.
-        state: a list per variable.
-        keeps: make room for the estimate.
-        dense: whether the first variable is a matrix.
+        tensors: whose shapes, dtypes and devices have been checked.
+        keep_estimate: make room for the estimate.
+
+    Returns:
+        The calls, and the tensors that are left to plain torch.
 
     Raises:
         RuntimeError: fused=True, and something is left; it says why.
     """
     joint = group.get("scope") == "group"
+    weights = [real(p.detach()) for p in tensors.params]
+    gradients = [real(g.detach()) for g in tensors.grads]
     batches: dict[Any, list[int]] = {}
-    for place, (weight, gradient, variable) in enumerate(zip(w, g, state[-1], strict=True)):
-        kinds = type(weight), type(gradient), type(variable)
-        dtypes = weight.dtype, gradient.dtype, variable.dtype
-        own = place if dense and not joint else 0  # one A a call
-        batches.setdefault((weight.device, dtypes, kinds, own), []).append(place)
-    found: list[Part] = []
+    for place, tensors_of_one in enumerate(zip(weights, gradients, tensors.state[-1], strict=True)):
+        w, g, b = tensors_of_one
+        kinds, dtypes = (type(w), type(g), type(b)), (w.dtype, g.dtype, b.dtype)
+        own = place if model.form.dense and not joint else 0  # a dense A a call
+        batches.setdefault((w.device, dtypes, kinds, own), []).append(place)
+    calls: list[KernelCall] = []
     left: list[int] = []
     reason = ""
     for (device, dtypes, kinds, _), places in batches.items():
-        chosen = [[tensors[i] for i in places] for tensors in (w, g, *state)]
-        part = _part(rule, device, dtypes, kinds, chosen, keeps, dense)
-        if isinstance(part, str):
-            reason, left = part, left + places
+        lists = [[xs[i] for i in places] for xs in (weights, gradients, *tensors.state)]
+        params = [tensors.params[i] for i in places]
+        call = _call(model, group, device, dtypes, kinds, params, lists, keep_estimate)
+        if isinstance(call, str):
+            reason, left = call, left + places
         else:
-            found.append(Part(part[0], [params[i] for i in places], part[1], part[2]))
+            calls.append(call)
     if len(batches) > 1 and joint:
-        reason, found, left = "one vector has tensors of several dtypes", [], list(range(len(w)))
+        reason, calls = "one vector has tensors of several dtypes", []
+        left = list(range(len(weights)))
     if left and group["fused"]:
         raise RuntimeError(f"fused=True has no kernel here, {reason}: give fused=None or False.")
-    return found, left
+    params, grads, *state = (
+        [xs[i] for i in left] for xs in (tensors.params, tensors.grads, *tensors.state)
+    )
+    return calls, Tensors(params, grads, state)
 
 
-def _part(
-    rule: Rule,
+def _call(
+    model: Model,
+    group: dict[str, Any],
     device: torch.device,
-    dtypes: tuple[torch.dtype, torch.dtype, torch.dtype],
+    dtypes: tuple[torch.dtype, ...],
     kinds: tuple[type, ...],
-    chosen: list[list[Tensor]],
-    keeps: bool,
-    dense: bool,
-) -> tuple[ModuleType, Batch, Any] | str:
-    """The kernels for these weights, gradients and variables, and what they take; or why not."""
+    params: list[Tensor],
+    lists: list[list[Tensor]],
+    keep_estimate: bool,
+) -> KernelCall | str:
+    """The call for these weights, gradients and variables, or why there can be none."""
     for kind in kinds:
         if kind is not Tensor:  # the memory of a DTensor isn't all of it
             return f"a {kind.__name__} is more than its memory"
     dtype, gradient_dtype, state_dtype = dtypes
     if dtype != gradient_dtype:
         return f"a gradient of {gradient_dtype} belongs to weights of {dtype}"
+    function = kernel(device, model)
+    if function is None:
+        what = " by ".join(type(part).__name__ for part in model[:2])
+        return f"there is none for {what} on {device.type}"
     kernels = _kernels(device, dtype, state_dtype)
     if isinstance(kernels, str):
         return kernels
-    if not hasattr(kernels, rule.__name__):
-        return f"there is none for the rule {rule.__name__} on {device.type}"
-    if not _laid_out_alike(chosen):
+    if not _laid_out_alike(lists):
         return "a tensor's memory isn't laid out as its state"
-    weights, gradients, *variables = chosen
+    w, g, *state = lists
+    wide = computed_in(dtype, state_dtype)
     estimate = None
-    if keeps or dense:
-        wide = computed_in(dtype, state_dtype)
-        estimate = [torch.empty_like(b, dtype=wide) for b in variables[-1]]
-    batch = Batch(weights, gradients, variables, estimate)
-    prepared = kernels.prepare(batch, variables[0][0].shape[1] if dense else 1)
-    return prepared if isinstance(prepared, str) else (kernels, batch, prepared)
+    if keep_estimate or model.form.dense:
+        estimate = [torch.empty_like(b, dtype=wide) for b in state[-1]]
+    joint = group.get("scope") == "group"
+    x = None
+    if model.form.dense:
+        x = joint_weights(group, params, w) if joint else w[0].reshape(-1)
+        x = x.to(wide)
+    first = [0, len(w)] if joint else list(range(len(w) + 1))
+    batch = Batch(w, g, state, estimate, first, x)
+    prepared = kernels.prepare(batch)
+    return prepared if isinstance(prepared, str) else KernelCall(function, params, batch, prepared)
 
 
 def _kernels(device: torch.device, param: torch.dtype, state: torch.dtype) -> ModuleType | str:
     """The kernels for this device and these dtypes, or why there are none."""
-    kernels = {"cpu": cpu, "cuda": cuda}.get(device.type)
+    kernels = MODULES.get(device.type)
     if kernels is None:
         return f"there are none for {device.type}"
     return kernels.missing(param, state) or kernels
 
 
 def _laid_out_alike(lists: list[list[Tensor]]) -> bool:
-    """Whether each tensor is dense and shares its strides with its state; mends gradients in place.
+    """Whether each tensor is dense and has the strides of its state; A is contiguous.
 
-    `lists` holds weights, gradients and variables. A is a matrix of its own, contiguous.
+    `lists` holds weights, gradients and variables. A gradient of other strides is replaced there.
     """
     if any(x.is_neg() for tensors in lists for x in tensors):
         return False  # what is in memory has the other sign

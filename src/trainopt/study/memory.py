@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from trainopt.bench.optimizers import OPTIMIZERS
 from trainopt.bench.runner import state_bytes
 from trainopt.memory import available_bytes
-from trainopt.optim.base import TrainableOptimizer
+from trainopt.optim import TrainableOptimizer
 
 FLOAT = 4
 

@@ -14,8 +14,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from trainopt.bench.variants import FirstStep, lagged_diagonal
-from trainopt.rules import Rule, diagonal, rank_one
+from trainopt.bench.variants import FirstStep, Lagged
+from trainopt.forms import Diagonal, Form, RankOne
+from trainopt.learning import Gradient as Rule
+from trainopt.rules import learn
 from trainopt.schedules import Constant, Schedule
 
 State: TypeAlias = dict[str, Tensor]
@@ -58,36 +60,30 @@ def _zeros(*names: str) -> Callable[[Tensor, int], State]:
 
 
 def _learning(
-    rule: Rule, *names: str, alpha: Schedule | None = None, beta: Schedule | None = None
+    form: Form, rule: Rule, *, alpha: Schedule | None = None, beta: Schedule | None = None
 ) -> Step:
-    """The step of a rule; `alpha`, `beta` where they are no settings but known beforehand."""
-
-    def step(w: Tensor, gradient: Gradient, s: State, h: Rates) -> tuple[Tensor, Tensor]:
-        learned = rule(
-            w,
-            gradient(w),
-            *(s[name] for name in names),
-            alpha=h["alpha"] if alpha is None else alpha(float(h["t"]) - 1),
-            beta=h["beta"] if beta is None else beta(float(h["t"]) - 1),
-        )
-        s.update(zip(names, learned.variables, strict=True))
-        return w - h["lr"] * learned.estimate, learned.estimate
-
-    return step
-
-
-def _each(rule: Rule) -> Rule:
-    """A rule for one run, run by run."""
+    """The step of a form and a rule; `alpha`, `beta` where they are known beforehand."""
+    names = (*form.variables, "b")
 
     def one(w, g, variables, alpha, beta):  # type: ignore[no-untyped-def]
-        return tuple(rule(w, g, *variables, alpha=alpha, beta=beta))
+        learned = learn(form, rule, w, g, *variables, alpha=alpha, beta=beta)
+        return learned.variables, learned.estimate
 
-    def many(w, g, *variables, alpha, beta):  # type: ignore[no-untyped-def]
-        from trainopt.rules import Learned
+    many = torch.vmap(one)
 
-        return Learned(*torch.vmap(one)(w, g, variables, alpha[:, 0], beta[:, 0]))
+    def step(w: Tensor, gradient: Gradient, s: State, h: Rates) -> tuple[Tensor, Tensor]:
+        rates = [
+            h[name][:, 0]
+            if known is None
+            else w.new_full((len(w),), float(known(float(h["t"]) - 1)))
+            for name, known in (("alpha", alpha), ("beta", beta))
+        ]
+        variables = tuple(s[name] for name in names)
+        learned, estimate = many(w, gradient(w), variables, *rates)
+        s.update(zip(names, learned, strict=True))
+        return w - h["lr"] * estimate, estimate
 
-    return many
+    return step
 
 
 def _rank_one_start(w: Tensor, steps: int) -> State:
@@ -224,11 +220,11 @@ def _svrg_anchor(s: State, w: Tensor, full_gradient: Tensor) -> None:
 
 METHODS: dict[str, Method] = {
     "full": Method(_full_start, _full_step),
-    "diagonal": Method(_zeros("a", "b"), _learning(diagonal, "a", "b")),
-    "rankone": Method(_rank_one_start, _learning(_each(rank_one), "a", "c", "b")),
-    "alpha0": Method(_zeros("a", "b"), _learning(diagonal, "a", "b", alpha=Constant(0.0))),
-    "fixed-b": Method(_zeros("a", "b"), _learning(diagonal, "a", "b", beta=FirstStep())),
-    "lagged": Method(_zeros("a", "b"), _learning(lagged_diagonal, "a", "b")),
+    "diagonal": Method(_zeros("a", "b"), _learning(Diagonal(), Rule())),
+    "rankone": Method(_rank_one_start, _learning(RankOne(), Rule())),
+    "alpha0": Method(_zeros("a", "b"), _learning(Diagonal(), Rule(), alpha=Constant(0.0))),
+    "fixed-b": Method(_zeros("a", "b"), _learning(Diagonal(), Rule(), beta=FirstStep())),
+    "lagged": Method(_zeros("a", "b"), _learning(Diagonal(), Lagged())),
     "adam": Method(_zeros("mean", "square"), _adam),
     "adam-constant": Method(_zeros("mean", "square"), _adam),
     "adamw": Method(_zeros("mean", "square"), _adam),

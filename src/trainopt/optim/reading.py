@@ -1,0 +1,114 @@
+"""The vectors of an estimator as its A reads them: what conditions and monitors ask about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .estimator import Estimator
+from .model import Model, joint_vector, own_vector, real
+
+
+class ReadVector(NamedTuple):
+    """One vector w of an estimator.
+
+    Attributes:
+        params: its parameters.
+        model: by which its gradient is modelled.
+        x: what A reads, float64; of several tensors, flat and in one piece.
+        variables: θ, likewise, but for a dense A, which is left as it is.
+    """
+
+    params: list[Tensor]
+    model: Model
+    x: Tensor
+    variables: list[Tensor]
+
+    def gains(self) -> tuple[Tensor, Tensor]:
+        """Return the least and the largest of what α is multiplied with; see `Form.gain`."""
+        form = self.model.form
+        return form.least_gain(self.x, *self.variables), form.gain(self.x, *self.variables)
+
+    def rate(self, alpha: float) -> Tensor:
+        """Return α as the learning rule takes it: 0-dim, or shaped as x."""
+        found = self.model.rule.rate(self.model.form, self.x, self.variables, alpha)
+        return torch.as_tensor(found, dtype=self.x.dtype, device=self.x.device)
+
+    def norm_of_A(self) -> float:
+        """Return ‖A‖, Frobenius."""
+        return float(self.model.form.norm(*self.variables))
+
+
+def read_vectors(
+    optimizer: Estimator, group: dict[str, Any], params: set[Tensor]
+) -> Iterator[ReadVector]:
+    """Yield the vectors of a param group that lie in `params`, which have numbers.
+
+    Without state yet, θ is that of a start. A sharded parameter is gathered, which all processes
+    must do together.
+    """
+    model, vector = optimizer.model(group), joint_vector(group)
+    found = [p for p in group["params"] if p in params]
+    for each in [found] if found and vector else [[p] for p in found]:
+        weights = [gathered(real(p.detach())) for p in each]
+        states = []
+        for p, w in zip(each, weights, strict=True):
+            state = optimizer.state.get(p)
+            if not state:
+                state = _start(model, w, vector or own_vector(p))
+            states.append({name: gathered(value) for name, value in state.items()})
+
+        def joined(name: str, states: Any = states, weights: Any = weights) -> Tensor:
+            pieces = [state[name] for state in states]
+            if name in model.form.variables and model.form.dense:
+                return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+            return _joined([x.double() for x in pieces], weights, vector is not None)
+
+        w = _joined([w.double() for w in weights], weights, vector is not None)
+        x = model.reading.read(w, *map(joined, model.reading.variables))
+        yield ReadVector(each, model, x, [joined(name) for name in model.form.variables])
+
+
+def moved_params(optimizer: Estimator) -> set[Tensor]:
+    """Return the parameters that the next step moves; none is empty.
+
+    Those with a gradient, or, while there is none, those with state, or, before the first step,
+    those that require a gradient.
+    """
+    state = optimizer.state
+    params = [p for group in optimizer.param_groups for p in group["params"] if p.numel()]
+    for moves in (
+        lambda p: p.grad is not None,
+        lambda p: bool(state.get(p)),
+        lambda p: p.requires_grad,
+    ):
+        if found := set(filter(moves, params)):
+            return found
+    return set(params)
+
+
+def gathered(x: Tensor) -> Tensor:
+    """Return a DTensor as what all processes hold together, which must all call it; else `x`."""
+    return x.full_tensor() if hasattr(x, "full_tensor") else x
+
+
+def _start(model: Model, w: Tensor, vector: Any) -> dict[str, Tensor]:
+    if model.form.dense:  # d² zeros, of which nobody asks more than their norm
+        zeros = w.new_zeros(1, 1)
+        return {**dict.fromkeys(model.variables, w), **dict.fromkeys(model.form.variables, zeros)}
+    with torch.random.fork_rng(devices=[]):  # the start draws again when its time has come
+        return model.init(w, w.dtype, vector)
+
+
+def _joined(pieces: list[Tensor], weights: list[Tensor], joint: bool) -> Tensor:
+    """The pieces of a vector with a row per weight, in one; a single tensor as it is."""
+    if not joint:
+        return pieces[0]
+    rows = [
+        x.reshape(w.numel(), *(() if x.shape == w.shape else x.shape[1:]))
+        for x, w in zip(pieces, weights, strict=True)
+    ]
+    return torch.cat(rows)

@@ -46,18 +46,30 @@ def library(param: torch.dtype, state: torch.dtype) -> ctypes.CDLL | str:
     if not {param, state} <= set(DTYPES):
         return f"there are none for {param} with a state in {state}"
     try:
-        key = _hash(_SOURCE.read_bytes(), FLAGS, _machine())
-        stem = f"step-{_name(param)}-{_name(state)}-{key}"
-        macros = [f"-DPARAM={_name(param)}", f"-DSTATE={_name(state)}"]
-        arguments = [*FLAGS, *macros, str(_SOURCE)]
-        try:
-            compiler = _compiler()
-            own = f"{stem}-{_hash(compiler)}"
-            return _loaded(own) or _compiled([*compiler, *arguments], own)
-        except (OSError, RuntimeError) as error:
-            return _loaded(f"{stem}-*") or str(error)
+        return _found(_name(param), _name(state))
+    except RuntimeError as error:
+        return str(error)
     except OSError as error:
         return f"step.cpp can't be compiled or kept ({error})"
+
+
+def _found(param: str, state: str) -> ctypes.CDLL:
+    """The library, out of the cache or compiled.
+
+    Raises:
+        OSError: something can't be read, written or run.
+        RuntimeError: there is no compiler, it fails, or what it makes isn't our library.
+    """
+    stem = f"step-{param}-{state}-{_hash(_SOURCE.read_bytes(), FLAGS, _machine())}"
+    try:
+        compiler = _compiler()
+        own = f"{stem}-{_hash(compiler)}"
+        macros = [f"-DPARAM={param}", f"-DSTATE={state}"]
+        return _loaded(own) or _compiled([*compiler, *FLAGS, *macros, str(_SOURCE)], own)
+    except (OSError, RuntimeError):
+        if anyone := _loaded(f"{stem}-*"):
+            return anyone
+        raise
 
 
 def _loaded(stem: str) -> ctypes.CDLL | None:
@@ -69,12 +81,7 @@ def _loaded(stem: str) -> ctypes.CDLL | None:
 
 
 def _compiled(command: list[str], stem: str) -> ctypes.CDLL:
-    """Compile, keep and load.
-
-    Raises:
-        OSError: something can't be run or written.
-        RuntimeError: the compiler fails, or what it makes isn't our library.
-    """
+    """Compile, keep and load."""
     with unfinished() as folder:
         made = folder / "made.so"
         done = subprocess.run(
@@ -103,23 +110,19 @@ def _declared(path: Path) -> ctypes.CDLL:
 
 
 def _compiler() -> list[str]:
-    """The user's CXX, a path or a command with options, or the first C++ compiler in PATH.
-
-    Raises:
-        OSError: there is none.
-    """
+    """The user's CXX, a path or a command with options, or the first C++ compiler in PATH."""
     chosen = os.path.expanduser(os.environ.get("CXX", "").strip())
     if not chosen:
         for name in ("c++", "g++", "clang++"):
             if found := shutil.which(name):
                 return [found]
-        raise OSError("no C++ compiler was found: install g++ or clang++, or name one in CXX")
+        raise RuntimeError("no C++ compiler was found: install g++ or clang++, or name one in CXX")
     try:
         name, *options = [chosen] if shutil.which(chosen) else shlex.split(chosen)
     except ValueError as error:
-        raise OSError(f"CXX is {chosen}, which can't be read ({error})") from None
+        raise RuntimeError(f"CXX is {chosen}, which can't be read ({error})") from None
     if not (found := shutil.which(name)):
-        raise OSError(f"CXX is {chosen}, but there is no program {name}")
+        raise RuntimeError(f"CXX is {chosen}, but there is no program {name}")
     return [found, *options]
 
 

@@ -92,7 +92,7 @@ def _compiled(command: list[str], stem: str) -> ctypes.CDLL:
             check=False,
         )
         if done.returncode != 0:
-            said = (done.stderr or done.stdout).decode(errors="replace").strip()[-500:]
+            said = " ".join((done.stderr or done.stdout).decode(errors="replace").split())[-500:]
             raise RuntimeError(f"{command[0]} failed ({said or f'exit code {done.returncode}'})")
         path = keep(made.read_bytes(), stem, ".so")
     try:

@@ -1,9 +1,5 @@
 """Kernels against the rules themselves, tensor by tensor, on every dtype and through every trap."""
 
-import ctypes
-import subprocess
-import sys
-
 import pytest
 import torch
 from side_by_side import CASES, SHAPES, assert_near, train_both
@@ -109,19 +105,6 @@ def test_a_group_of_several_dtypes_is_split():
     torch.testing.assert_close(kernel.residual_norm(), plain.residual_norm().double())
 
 
-def test_without_a_compiler_it_goes_on_unless_asked(monkeypatch):
-    monkeypatch.setattr(cpu, "missing", lambda param, state: "no C++ compiler was found")
-    p, q = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
-    p.grad, q.grad = torch.ones(3), torch.ones(3)
-    DiagonalTO([p], lr=0.1).step()
-    DiagonalTO([q], lr=0.1, foreach=False).step()
-    torch.testing.assert_close(p, q, rtol=0, atol=0)
-    before = p.detach().clone()
-    with pytest.raises(RuntimeError, match="fused=True has no kernel here, no C\\+\\+ compiler"):
-        DiagonalTO([p], lr=0.1, fused=True).step()
-    torch.testing.assert_close(p.detach(), before, rtol=0, atol=0)
-
-
 def test_sharded_parameters_are_left_to_the_rule():
     """A subclass of Tensor may be more than its memory: a kernel must not touch it."""
 
@@ -147,27 +130,3 @@ def test_a_rule_of_its_own_has_no_kernel():
     optimizer.param_groups[0]["fused"] = True
     with pytest.raises(RuntimeError, match="no kernel for the rule lagged_diagonal"):
         optimizer.step()
-
-
-def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
-    monkeypatch.setenv("TRAINOPT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("CXX", f"{sys.executable} -c 'raise SystemExit(\"bad\")'")
-    said = build.library.__wrapped__(torch.float32, torch.float32)
-    assert isinstance(said, str)
-    assert "failed (bad)" in said
-    monkeypatch.setenv("CXX", "/no/such/compiler")
-    assert "can't be made or loaded" in build.library.__wrapped__(torch.float32, torch.float32)
-
-
-def test_a_fresh_process_finds_the_compiled_file(monkeypatch, tmp_path):
-    monkeypatch.setenv("TRAINOPT_CACHE", str(tmp_path))
-    assert isinstance(build.library.__wrapped__(torch.float32, torch.float32), ctypes.CDLL)
-    (made,) = tmp_path.iterdir()
-    stamp = made.stat().st_mtime_ns
-    code = (
-        "import torch; from trainopt.kernels.cpu import missing; "
-        "print(repr(missing(torch.float32, torch.float32)))"
-    )
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert said.stdout.strip() == "''"
-    assert made.stat().st_mtime_ns == stamp

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -15,12 +14,22 @@ from trainopt.bench.errors import InputError
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Print the sentence of an `InputError` and exit with code 2."""
+    """Print one sentence and exit with code 2 for an `InputError`, or a file that can't be used."""
     try:
         yield
     except InputError as error:
-        print(f"trainopt: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
+        sentence = str(error)
+    except BrokenPipeError:
+        raise  # nobody reads what is printed: no fault, and typer ends quietly
+    except OSError as error:
+        if error.filename is None:
+            sentence = f"{error.strerror or error}."
+        else:
+            sentence = f"{error.filename} can't be read or written: {error.strerror}."
+    else:
+        return
+    print(f"trainopt: {sentence}", file=sys.stderr)
+    sys.exit(2)
 
 
 def show(table: Table) -> None:

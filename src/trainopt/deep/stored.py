@@ -10,8 +10,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from trainopt.bench.folder import write_whole
-from trainopt.cache import cache
+from trainopt.cache import cache, keep, kept
 
 
 def stored(name: str, weights: str, inputs: Tensor, compute: Callable[[], Tensor]) -> Tensor:
@@ -24,14 +23,14 @@ def stored(name: str, weights: str, inputs: Tensor, compute: Callable[[], Tensor
         compute: makes it, without gradients.
     """
     digest = hashlib.sha256(inputs.numpy().tobytes() + weights.encode()).hexdigest()
-    path = cache() / f"{name}-{digest[:16]}.pt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):  # of several processes one computes, the others wait
-        if not path.exists():
+    stem = f"{name}-{digest[:16]}"
+    with FileLock(cache() / f"{stem}.lock"):  # of several processes one computes, the others wait
+        path = next(kept(stem, ".pt"), None)
+        if path is None:
             with torch.no_grad():
                 result = compute()
             buffer = io.BytesIO()
             torch.save(result, buffer)
-            write_whole(path, buffer.getvalue())
-    kept: Tensor = torch.load(path, weights_only=True)
-    return kept
+            path = keep(buffer.getvalue(), stem, ".pt")
+        tensor: Tensor = torch.load(path, weights_only=True)
+    return tensor

@@ -5,21 +5,26 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import itertools
 import os
 import platform
 import shlex
 import shutil
 import subprocess
-import tempfile
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from ..cache import cache
+from ..cache import keep, kept, unfinished
 
-_SOURCE = Path(__file__).with_name("step.cpp")
-_FLAGS = [
+SYMBOLS = {
+    "to_check": ctypes.c_int32,
+    "to_diagonal": ctypes.c_double,
+    "to_rank_one": ctypes.c_double,
+    "to_full": ctypes.c_double,
+}
+FLAGS = [
     "-std=c++17",
     "-O3",
     "-march=native",
@@ -30,6 +35,7 @@ _FLAGS = [
     "-fPIC",
 ]
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_SOURCE = Path(__file__).with_name("step.cpp")
 
 
 @functools.cache
@@ -37,61 +43,106 @@ def library(param: torch.dtype, state: torch.dtype) -> ctypes.CDLL | str:
     """The compiled kernels for weights of dtype `param` and variables of dtype `state`.
 
     Compiles on the first call on a machine (about a second), and finds the file in the cache ever
-    after.
+    after. Where nothing can be compiled, a file that another compiler left in the cache is taken.
 
     Returns:
         The library, or why there is none: one clause, for an error message.
     """
     if not {param, state} <= set(DTYPES):
         return f"there are none for {param} with a state in {state}"
-    compiler = _compiler()
-    if not compiler:
-        return "no C++ compiler was found: install g++ or clang++, or name one in CXX"
-    macros = [f"-DPARAM={_name(param)}", f"-DSTATE={_name(state)}"]
-    described = repr([compiler, _FLAGS, macros, _processor()]).encode()
-    key = hashlib.sha256(_SOURCE.read_bytes() + described).hexdigest()[:16]
-    path = cache() / f"step-{_name(param)}-{_name(state)}-{key}.so"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            _compile([*compiler, *_FLAGS, *macros, str(_SOURCE)], path)
-        return _declared(ctypes.CDLL(str(path)))
-    except subprocess.CalledProcessError as error:
-        return f"{compiler[0]} failed ({error.stderr.strip()[-500:]})"
+        return _found(_name(param), _name(state))
+    except RuntimeError as error:
+        return str(error)
     except OSError as error:
-        return f"{path} can't be made or loaded ({error})"
+        return f"step.cpp can't be compiled or kept ({error})"
 
 
-def _compile(command: list[str], path: Path) -> None:
-    """Compile beside `path` and move it there whole: several processes may do so at once."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        beside = Path(folder) / path.name
-        subprocess.run([*command, "-o", str(beside)], capture_output=True, text=True, check=True)
-        os.replace(beside, path)
+def _found(param: str, state: str) -> ctypes.CDLL:
+    """The library, out of the cache or compiled.
+
+    Raises:
+        OSError: something can't be read, written or run.
+        RuntimeError: there is no compiler, it fails, or what it makes isn't our library.
+    """
+    stem = f"step-{param}-{state}-{_hash(_SOURCE.read_bytes(), FLAGS, _machine())}"
+    try:
+        compiler = _compiler()
+        own = f"{stem}-{_hash(compiler)}"
+        macros = [f"-DPARAM={param}", f"-DSTATE={state}"]
+        return _loaded(own) or _compiled([*compiler, *FLAGS, *macros, str(_SOURCE)], own)
+    except (OSError, RuntimeError):
+        if anyone := _loaded(f"{stem}-*"):
+            return anyone
+        raise
 
 
-def _declared(kernels: ctypes.CDLL) -> ctypes.CDLL:
-    for function in (kernels.to_diagonal, kernels.to_rank_one, kernels.to_full):
-        function.restype = ctypes.c_double
-    kernels.to_check.restype = ctypes.c_int32
+def _loaded(stem: str) -> ctypes.CDLL | None:
+    """The first library under this name in the cache that can be loaded and has our symbols."""
+    for path in kept(stem, ".so"):
+        with suppress(OSError, AttributeError):  # made for another system's C library, say
+            return _declared(path)
+    return None
+
+
+def _compiled(command: list[str], stem: str) -> ctypes.CDLL:
+    """Compile, keep and load."""
+    with unfinished() as folder:
+        made = folder / "made.so"
+        done = subprocess.run(
+            [*command, "-o", str(made)],
+            env={**os.environ, "TMPDIR": str(folder)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            said = " ".join((done.stderr or done.stdout).decode(errors="replace").split())[-500:]
+            raise RuntimeError(f"{command[0]} failed ({said or f'exit code {done.returncode}'})")
+        path = keep(made.read_bytes(), stem, ".so")
+    try:
+        return _declared(path)
+    except (OSError, AttributeError) as error:
+        path.unlink()
+        raise RuntimeError(f"what {command[0]} made can't be loaded ({error})") from None
+
+
+def _declared(path: Path) -> ctypes.CDLL:
+    kernels = ctypes.CDLL(str(path))
+    for symbol, returns in SYMBOLS.items():
+        getattr(kernels, symbol).restype = returns
     return kernels
 
 
 def _compiler() -> list[str]:
-    """The user's CXX, or the first C++ compiler in PATH; empty when there is none."""
-    if chosen := os.environ.get("CXX"):
-        return shlex.split(chosen)
-    found = filter(None, map(shutil.which, ("c++", "g++", "clang++")))
-    return list(itertools.islice(found, 1))
-
-
-def _processor() -> str:
-    """What code for this processor depends on: a cache may be shared by different machines."""
+    """The user's CXX, a path or a command with options, or the first C++ compiler in PATH."""
+    chosen = os.path.expanduser(os.environ.get("CXX", "").strip())
+    if not chosen:
+        for name in ("c++", "g++", "clang++"):
+            if found := shutil.which(name):
+                return [found]
+        raise RuntimeError("no C++ compiler was found: install g++ or clang++, or name one in CXX")
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line for line in lines if line.startswith(("flags", "Features")))
+        name, *options = [chosen] if shutil.which(chosen) else shlex.split(chosen)
+    except ValueError as error:
+        raise RuntimeError(f"CXX is {chosen}, which can't be read ({error})") from None
+    if not (found := shutil.which(name)):
+        raise RuntimeError(f"CXX is {chosen}, but there is no program {name}")
+    return [found, *options]
+
+
+def _machine() -> list[str]:
+    """What code for this processor depends on: different machines may share a cache."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        processor = next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
-        return f"{platform.machine()} {platform.processor()}"
+        processor = platform.processor()
+    return [sys.platform, platform.machine(), processor]
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def _name(dtype: torch.dtype) -> str:

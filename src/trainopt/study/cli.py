@@ -97,8 +97,9 @@ def memory(
 ) -> None:
     """Bytes of optimizer state and of a step's peak, measured and by formula."""
     with sentences():
-        table = memory_table(_sizes(sizes))
-    out.mkdir(parents=True, exist_ok=True)
+        chosen = _sizes(sizes)
+        out.mkdir(parents=True, exist_ok=True)
+        table = memory_table(chosen)
     table.to_csv(out / "memory.csv", index=False)
     write_whole(out / "run.json", (json.dumps(provenance(), indent=2) + "\n").encode())
     shown = Table("d", "optimizer", "state", "by formula", "opt.memory()", "peak", "by formula")

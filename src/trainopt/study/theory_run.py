@@ -31,6 +31,7 @@ def run_theory(steps: int, seeds: int, out: Path, say: Callable[[str], None]) ->
     Returns:
         The slopes: function, optimizer, quantity, slope, low, high, last (the mean at the end).
     """
+    out.mkdir(parents=True, exist_ok=True)  # a folder that can't be made is no work for nothing
     found = _curves(steps, seeds, out, say)
     slopes: pd.DataFrame = pd.DataFrame(_slopes(found))
     say("sweep of alpha")

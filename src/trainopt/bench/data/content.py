@@ -11,7 +11,8 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from trainopt.bench.errors import InputError
@@ -21,24 +22,26 @@ _PACKED: tuple[tuple[bytes, str, Callable[[bytes], bytes]], ...] = (
     (b"BZh", "bzip2", bz2.decompress),
     (b"\xfd7zXZ\0", "xz", lzma.decompress),
 )
+_SAVE = "save its table as CSV in UTF-8"
+_UNPACK = "unpack it, and name the file in it"
 _OTHER_FORMATS = (
-    (b"PAR1\x15", "a Parquet file"),
-    (b"ARROW1\0", "an Arrow file"),
-    (b"\xd0\xcf\x11\xe0", "an Excel workbook"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"SQLite format 3", "an SQLite database"),
-    (b"\x80", "a Python pickle"),
-    (b"RDX2\n", "an R data file"),
-    (b"RDX3\n", "an R data file"),
-    (b"MATLAB 5.0 MAT-file", "a MATLAB file"),
-    (b"\x28\xb5\x2f\xfd", "packed by zstd"),
-    (b"7z\xbc\xaf", "a 7z archive"),
-    (b"%PDF", "a PDF"),
-    (b"{", "JSON"),
-    (b"[", "JSON"),
-    (b"<", "HTML or XML"),
-    (b"version https://git-lfs", "only a pointer to a file in Git LFS"),
+    (b"PAR1\x15", "a Parquet file", _SAVE),
+    (b"ARROW1\0", "an Arrow file", _SAVE),
+    (b"\xd0\xcf\x11\xe0", "an Excel workbook", _SAVE),
+    (b"\x93NUMPY", "a NumPy array", _SAVE),
+    (b"\x89HDF", "an HDF5 file", _SAVE),
+    (b"SQLite format 3", "an SQLite database", _SAVE),
+    (b"\x80", "a Python pickle", _SAVE),
+    (b"RDX2\n", "an R data file", _SAVE),
+    (b"RDX3\n", "an R data file", _SAVE),
+    (b"MATLAB 5.0 MAT-file", "a MATLAB file", _SAVE),
+    (b"%PDF", "a PDF", _SAVE),
+    (b"{", "JSON", _SAVE),
+    (b"[", "JSON", _SAVE),
+    (b"<", "HTML or XML", _SAVE),
+    (b"\x28\xb5\x2f\xfd", "packed by zstd", _UNPACK),
+    (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
+    (b"version https://git-lfs", "only a pointer to a file", "fetch that with git lfs pull"),
 )
 # The one of UTF-32 begins with the one of UTF-16.
 _BYTE_ORDER_MARKS = (
@@ -62,7 +65,22 @@ def read_text(path: Path) -> str:
     text = _decoded(path, _unpacked(path, _content(path)))
     if not text.strip():
         raise InputError(f"{path} is empty: at least 10 rows of data are needed.")
-    return re.sub("\r\n?", "\n", text)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def lines_of(text: str) -> Iterator[str]:
+    """The lines of a text, one after another."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def first_lines(text: str) -> list[str]:
+    """The first 200 lines, or fewer when they are longer than 1 MB, at least one."""
+    end = text.rfind("\n", 0, 2**20) + 1 or text.find("\n") + 1 or len(text)
+    return list(islice(lines_of(text[:end]), 200))
 
 
 def quoted(text: str) -> str:
@@ -124,19 +142,19 @@ def _only_member(path: Path, content: bytes) -> bytes:
             f"{path} is a zip archive that can't be unpacked ({error}): unpack it first."
         ) from error
     if "[Content_Types].xml" in names or "mimetype" in names:
-        raise InputError(f"{path} is a workbook of Excel or the like: save its table as CSV.")
+        raise InputError(f"{path} is a workbook of Excel or the like: {_SAVE}.")
     raise InputError(f"{path} is a zip archive of {len(names)} files: unpack it, and name one.")
 
 
 def _decoded(path: Path, content: bytes) -> str:
     start = content[:4096].lstrip()
-    for mark, name in _OTHER_FORMATS:
+    for mark, name, advice in _OTHER_FORMATS:
         if start.startswith(mark):
-            raise InputError(f"{path} is {name}: save its table as CSV in UTF-8.")
+            raise InputError(f"{path} is {name}: {advice}.")
     if re.search(rb"(?im)^@relation\s", start):
-        raise InputError(f"{path} is an ARFF file: save its table as CSV in UTF-8.")
+        raise InputError(f"{path} is an ARFF file: {_SAVE}.")
     if content[257:262] == b"ustar":
-        raise InputError(f"{path} is a tar archive: unpack it, and name one file of it.")
+        raise InputError(f"{path} is a tar archive: {_UNPACK}.")
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)

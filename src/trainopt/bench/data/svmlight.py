@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,17 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn import datasets
 
-from trainopt.bench.data.content import quoted
+from trainopt.bench.data.content import first_lines, lines_of, quoted
 from trainopt.bench.data.dataset import LARGEST
 from trainopt.bench.errors import InputError
 
-_PAIRS = re.compile(r"\S+(\s+qid:\d+)?(\s+-?\d+:[^\s:;,|]+)+")
+_PAIRS = re.compile(r"\S+(\s+qid:\d+)?(\s+-?\d+:[^\s:;,|]*)+")
 _LARGEST_INDEX = 2**31 - 1
 
 
 def is_svmlight(text: str) -> bool:
     """Whether most of the first rows with several fields are a label and index:value pairs."""
-    rows = [row for _, row in islice(_rows(text), 200) if len(row.split()) > 1]
+    rows = [row for _, row in _rows(first_lines(text)) if len(row.split()) > 1]
     return 2 * sum(_PAIRS.fullmatch(row) is not None for row in rows) > len(rows)
 
 
@@ -56,7 +55,7 @@ def read_svmlight(path: Path, text: str) -> tuple[sparse.csr_array, NDArray[Any]
         row = np.searchsorted(x.indptr, entry, side="right")
         raise InputError(
             f"Row {row} of {path} has {x.data[entry]:g} at index {x.indices[entry]}: "
-            f"correct it, or remove the row; numbers stay below {LARGEST:g}."
+            f"correct it to a number below {LARGEST:g}, or remove the row."
         )
     x.eliminate_zeros()
     used, columns = np.unique(x.indices, return_inverse=True)
@@ -64,9 +63,9 @@ def read_svmlight(path: Path, text: str) -> tuple[sparse.csr_array, NDArray[Any]
     return sparse.csr_array((x.data, columns, x.indptr), shape), y, [str(index) for index in used]
 
 
-def _rows(text: str) -> Iterator[tuple[int, str]]:
+def _rows(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """The number of each line that has a row, and the row without its comment."""
-    for number, line in enumerate(io.StringIO(text), 1):
+    for number, line in enumerate(lines, 1):
         row = line.partition("#")[0].strip()
         if row:
             yield number, row
@@ -74,7 +73,7 @@ def _rows(text: str) -> Iterator[tuple[int, str]]:
 
 def _first_fault(text: str) -> str | None:
     """What is wrong with the first line that scikit-learn's loader can't read."""
-    for number, row in _rows(text):
+    for number, row in _rows(lines_of(text)):
         label, *pairs = row.split()
         if re.fullmatch(r"[^,]+(,[^,]+)+", label):
             return f"line {number} has several labels ({quoted(label)}), where one is needed"

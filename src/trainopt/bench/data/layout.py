@@ -80,7 +80,9 @@ def _agreement(lines: Sequence[str], separator: str) -> tuple[bool, float]:
 
     Spaces are the last resort, as they also stand after separators and in texts.
     """
-    counts = [len(row) for row in _fields(lines, separator)]
+    counts: list[int] = []
+    with suppress(csv.Error):  # a long line without this separator is too large for one field
+        counts.extend(len(row) for row in _fields(lines, separator))
     if not counts or counts[0] < 2:
         return False, 0.0
     return separator != _SPACES, counts.count(counts[0]) / len(counts)

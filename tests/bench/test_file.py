@@ -164,7 +164,9 @@ def test_columns_of_true_and_false_are_1_and_0(tmp_path):
     assert_same(load(tmp_path / "d.csv", text), expected)
 
 
-@pytest.mark.parametrize("header", ["2019,2020,2021", "0,1,2", "id,2020,y", "valid,paid,y2"])
+@pytest.mark.parametrize(
+    "header", ["2019,2020,2021", "0,1,2", "id,2020,y", "valid,paid,y2", 'a," b\n c ","my\n y"']
+)
 def test_headers_with_numbers(tmp_path, header):
     target = header.rpartition(",")[2]
     expected = load(tmp_path / "d.csv", CSV)

@@ -20,7 +20,10 @@ _SPACES = r"\s+"
 
 
 class Layout(NamedTuple):
-    """The text from its header on, the separator, the header, and some rows below it."""
+    """Of a table: the text from its header on, the separator, the header, and some rows below it.
+
+    Names and cells have no spaces around them; a name is on one line.
+    """
 
     text: str
     separator: str
@@ -70,6 +73,7 @@ def _sampled(text: str, separator: str | None) -> Layout:
     lines = first_lines(text)
     separator = separator or max((*"\t;|,", _SPACES), key=lambda each: _agreement(lines, each))
     header, *rows = list(_fields(lines, separator)) or [[]]
+    header = [" ".join(name.split()) for name in header]
     if rows and all(len(row) == len(header) + 1 and not row[-1] for row in rows):
         header.append("")  # each row ends in a separator, the header doesn't
     return Layout(text, separator, header, rows)
@@ -110,7 +114,7 @@ def target_position(path: Path, layout: Layout, target: str | None) -> int:
     names = layout.names
     shown = [name if len(name) <= 40 else f"{name[:39]}…" for name in names if name]
     known = ", ".join(shown[:8]) + (f", … ({len(shown)} in all)" if len(shown) > 8 else "")
-    target = target.strip() if target is not None else None
+    target = " ".join(target.split()) if target is not None else None
     if not _is_header(layout, target):
         raise InputError(
             f"{path} seems to have no header, since its first line is "

@@ -101,6 +101,9 @@ SAME_TABLE = {
     "spaces": CSV.replace(",", " "),
     "aligned by spaces": CSV.replace(",", " \t  ").replace("\n", "\n  "),
     "quoted": CSV.replace(",", '","').replace("\n", '"\n"').removesuffix('"').join('"\n')[:-1],
+    "quoted after spaces": lines(
+        lambda i: ", ".join(f'"{cell}"' for cell in csv_row(i).split(",")), "a, b, y"
+    ),
     "blank lines": "\n\n" + CSV.replace("\n", "\n\n"),
     "separators at the ends": CSV.replace("\n", ",\n"),
     "separators at the ends of rows": CSV.replace("\n", ",\n").replace("y,", "y", 1),
@@ -108,7 +111,7 @@ SAME_TABLE = {
     "row numbers of a part": lines(lambda i: f"{3 * i + 5},{csv_row(i)}", ",a,b,y"),
     "row numbers twice": lines(lambda i: f"{i},{i},{csv_row(i)}", ",Unnamed: 0,a,b,y"),
     "row names of R": lines(lambda i: f'"Mazda {i}",{csv_row(i)}', '"","a","b","y"'),
-    "comments": "# by me,\n#\n# in 2024\n" + CSV,
+    "comments": "# by me,\n#\n# in 2024, or so, roughly\n" + CSV,
     "header of savetxt": "# made by NumPy\n# " + CSV,
     "sep= of Excel": "sep=;\n" + CSV.replace(",", ";"),
     "byte order mark": CSV.encode("utf-8-sig"),
@@ -193,14 +196,18 @@ REFUSED = [
     (lines(csv_row), "label", False, "no header"),
     (lines(lambda i: f"{i},{i % 3},{i % 2}"), "0", False, "no header"),
     (lines(lambda i: f"{i * 0.7},{'ab'[i % 2]}"), "a", False, "no header"),
+    (lines(lambda i: f"{i % 7},{(i + 1) % 2}"), "1", False, "no header"),
+    (lines(lambda i: f"r{i},{i % 3},{i % 2}"), "0", False, "no header"),
     (lines(lambda i: f"{i * 0.7};{i % 2}").replace(".", ","), "0", False, "no header"),
     (CSV.replace("a,b", "a,y"), "y", False, "2 columns named y"),
     (CSV.replace("a,b", "a,a "), "y", False, "2 columns named a"),
+    (lines(lambda i: f"{i % 7},{i},{i % 2}", "a,,y"), "y", False, "Column 2 of FILE has no name"),
+    (lines(lambda i: f"{i * 0.7},3,{i % 2}", ",b,y"), "y", False, "Column 1 of FILE has no name"),
     (CSV.replace("a,b", "a,"), "y", False, "Column 2 of FILE has no name"),
     (lines(lambda i: f"{i % 20},{csv_row(i)}", ",a,b,y"), "y", False, "Column 1 of FILE has no"),
     (lines(lambda i: f"{i},{i % 3},{i % 2}", "id,b,y"), "y", False, "Column id"),
     (lines(lambda i: f"{i * 3},{i % 3},{i % 2}", "CustomerID,b,y"), "y", False, "CustomerID"),
-    (lines(lambda i: f"{99 - i},{i % 3},{i % 2}", "row_id,b,y"), "y", False, "row_id"),
+    (lines(lambda i: f"{99 - i},{i % 3},{i % 2}", "Row_ID,b,y"), "y", False, "Row_ID"),
     (of("n/k"), "y", False, 'Column a of FILE has "n/k" in data row 16'),
     (of("?"), "y", False, '"?" in data row 16, which marks a missing value'),
     (of("NA"), "y", False, '"NA" in data row 16, which marks a missing value'),
@@ -223,6 +230,10 @@ REFUSED = [
     (CSV.replace(",", ";").replace(".", ","), "y", False, "write decimals with a point"),
     (CSV.replace(".", ","), "y", False, "cells in data row 1 of FILE is 4, in the header 3"),
     (replaced(CSV, 16, "1,2"), "y", False, "cells in data row 16 of FILE is 2, in the header 3"),
+    (replaced(CSV, 16, "1"), "y", False, "cells in data row 16 of FILE is 1"),
+    (replaced(replaced(CSV, 3, ",,"), 16, "1,2,3,4"), "y", False, "data row 16 of FILE is 4"),
+    (replaced(CSV.replace(",", ", "), 16, "1, 2, 3,4"), "y", False, "data row 16 of FILE is 4"),
+    (lines(lambda i: f"{i % 2 > 0 if i != 15 else ''},{i % 3}", "a,y"), "y", False, "data row 16:"),
     (replaced(CSV, 16, "1,2,3,4"), "y", False, "cells in data row 16 of FILE is 4"),
     (replaced(CSV, 16, '1,"2,0'), "y", False, "close each quotation mark"),
     (replaced(CSV, 16, ",,"), "y", False, "Column a of FILE is empty in data row 16"),
@@ -247,6 +258,14 @@ REFUSED = [
 @pytest.mark.parametrize(("text", "target", "regression", "words"), REFUSED)
 def test_a_table_that_is_refused(tmp_path, text, target, regression, words):
     assert words in sentence(tmp_path / "d.csv", text, target, regression)
+
+
+def test_long_lines_and_long_cells(tmp_path):
+    header = ",".join([*(f"{i}{'x' * 500}" for i in range(300)), "y"])  # more than csv's limit
+    data = load(tmp_path / "d.csv", lines(lambda i: f"{i}," * 300 + f"{i % 2}", header))
+    assert data.x_train.shape == (32, 301)
+    long = replaced(replaced(lines(csv_row, "a,b,y", 300), 9, ",1,0"), 250, "x" * 140_000 + ",1,0")
+    assert "empty in data row 9 and 1 more" in sentence(tmp_path / "d.csv", long)
 
 
 @pytest.mark.parametrize("name", ["id", "height"])

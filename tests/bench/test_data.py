@@ -6,7 +6,6 @@ from scipy import sparse
 from sklearn.datasets import dump_svmlight_file, load_digits
 
 from trainopt.bench.data import DATASETS, load_file
-from trainopt.bench.errors import InputError
 
 
 def rows(n=40, seed=0):
@@ -74,55 +73,3 @@ def test_svmlight_stays_sparse(tmp_path):
     (tmp_path / "mine.data").write_text((tmp_path / "mine.svm").read_text())
     again = load_file(tmp_path / "mine.data", None, task_is_regression=False)
     assert (again.x_train != data.x_train).nnz == 0
-
-
-GOOD = "\n".join(f"{i},{i * i % 7},{i % 2}" for i in range(20))
-
-
-@pytest.mark.parametrize(
-    ("text", "target", "regression", "sentence"),
-    [
-        (None, "y", False, "There is no file"),
-        ("", "y", False, "is empty"),
-        ("a,b,y\n" + GOOD, None, False, "name its target column"),
-        ("a,b,y\n" + GOOD, "z", False, "has no column z"),
-        ("a,b,y\n" + GOOD.replace("3,2,1", "3,x,1"), "y", False, "Column b .* isn't numeric"),
-        ("a,b,y\n" + GOOD.replace("3,2,1", "3,,1"), "y", False, "the first is data row 4"),
-        ("a,b,y\n" + GOOD.replace("3,2,1", "3,inf,1"), "y", False, "the first is data row 4"),
-        ("a,b,y\n" + GOOD.replace("3,2,1", "3,2,"), "y", False, "the first is data row 4"),
-        (
-            "a,b,y\n" + "\n".join(f"{i},5,{i % 2}" for i in range(20)),
-            "y",
-            False,
-            "Column b .* same",
-        ),
-        ("a,b,y\n" + "\n".join(f"{i},{i % 3},1" for i in range(20)), "y", False, "every row"),
-        ("a,b,y\n" + "\n".join(f"{i},{i % 3},u{i % 2}" for i in range(20)), "y", True, "numeric"),
-        (
-            "a,b,y\n" + "\n".join(f"{i},{i % 3},1" for i in range(20)),
-            "y",
-            True,
-            "is 1 in every row",
-        ),
-        ("a,b,y\n" + "\n".join(f"{i},{i % 3},{i}" for i in range(20)), "y", False, "only 1 row"),
-        ("a,b,y\n1,2,0\n2,3,1\n", "y", False, "has 2 rows of data"),
-        ("y\n" + "\n".join("01" * 10), "y", False, "no feature column"),
-        ("a,b,y\n1,2,0,9\n" + GOOD, "y", False, "can't be read as CSV"),
-    ],
-)
-def test_bad_csv_files_get_one_sentence(tmp_path, text, target, regression, sentence):
-    path = tmp_path / "bad.csv"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(InputError, match=sentence) as caught:
-        load_file(path, target, task_is_regression=regression)
-    assert "\n" not in str(caught.value)
-
-
-def test_bad_svmlight_files(tmp_path):
-    path = tmp_path / "bad.svm"
-    path.write_text("1 1:0.5 2:x\n" * 20)
-    with pytest.raises(InputError, match="can't be read as LIBSVM"):
-        load_file(path, None, task_is_regression=False)
-    with pytest.raises(InputError, match="leave out target y"):
-        load_file(path, "y", task_is_regression=False)

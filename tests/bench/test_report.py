@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from trainopt.bench import compare
-from trainopt.bench.figures import PICTURES, curves, y_range
+from trainopt.bench.draw import save_pngs
+from trainopt.bench.figures import PICTURES, curves, pictures, y_range
 from trainopt.bench.folder import Folder
 from trainopt.bench.report import verdict, write_report
 from trainopt.bench.stats import final_table
@@ -46,6 +47,12 @@ def test_it_can_be_drawn_again(results):
     write_report(Folder.load(results))
     assert (results / "report.html").exists()
     assert (results / "epochs.png").exists()
+
+
+def test_a_dollar_in_the_name_of_a_file_is_no_mathematics(results, tmp_path):
+    runs = pd.read_parquet(results / "runs.parquet")
+    save_pngs(pictures(runs)[:1], "price $x_{$-ridge", tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == {"epochs", "overview"}
 
 
 def runs(losses):

@@ -40,8 +40,8 @@ def compare(
     where it stopped when it is called again, and finished runs are never computed twice.
 
     Args:
-        problem: a name from `trainopt list`, or a model (logistic, softmax, ridge, svm) with
-            `data`.
+        problem: a name from `trainopt list`, or a model (logistic, softmax, ridge, svm,
+            huber) with `data`.
         optimizers: names from `trainopt list`; the α = 0 baseline is always added.
         epochs: passes over the data per run.
         seeds: final runs per optimizer, with the seeds 0, 1, …, which tuning never sees.

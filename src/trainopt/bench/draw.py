@@ -33,7 +33,8 @@ def save_pngs(shown: Drawn, heading: str, folder: Path) -> None:
             figure = Figure(figsize=(7.2, 4.6), dpi=150, layout="constrained")
             axes = figure.subplots()
             _draw(axes, picture, found)
-            axes.set_title(f"{picture.title}: {heading}", fontsize=11)
+            # The heading is from a file's name, where a $ is a $.
+            axes.set_title(f"{picture.title}: {heading}", fontsize=11, parse_math=False)
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
             figure.savefig(folder / f"{picture.name}.png")
         figure = Figure(figsize=(13.0, 4.4), dpi=150, layout="constrained")
@@ -43,7 +44,7 @@ def save_pngs(shown: Drawn, heading: str, folder: Path) -> None:
             axes.set_title(picture.title)
         handles, labels = row[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=6)
-        figure.suptitle(heading)
+        figure.suptitle(heading, parse_math=False)
         figure.savefig(folder / "overview.png")
 
 

@@ -79,7 +79,12 @@ class Entry:
         try:
             optimizer = self.make(params, lr=settings["lr"], **own)
         except MemoryError as error:
-            raise InputError(f"{self.name} can't be built: {error}") from error
+            # The library's advice, after the colon, is for those who build it themselves.
+            fact, _, _ = str(error).partition(": ")
+            others = ",".join(name for name in DEFAULT if name != self.name)
+            raise InputError(
+                f"{self.name} can't be built: {fact}; choose others, such as --optimizers {others}."
+            ) from error
         if hasattr(optimizer, "train"):  # schedule-free ones start in the other mode
             optimizer.train()
         return optimizer

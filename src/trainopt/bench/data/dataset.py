@@ -15,6 +15,9 @@ from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 Features: TypeAlias = NDArray[np.float64] | sparse.csr_array
 Scaling: TypeAlias = Literal["standard", "raw"] | float
 
+# Squares of larger values, summed over rows, would overflow when columns are standardised.
+LARGEST = 1e100
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -105,5 +108,9 @@ def make_dataset(
 def _with_bias(x: Features) -> Features:
     ones = np.ones((x.shape[0], 1))
     if sparse.issparse(x):
-        return sparse.csr_array(sparse.hstack([x, sparse.csr_array(ones)], format="csr"))
+        joined = sparse.csr_array(sparse.hstack([x, sparse.csr_array(ones)], format="csr"))
+        if joined.nnz < 2**31:  # liblinear and others read indices of 32 bits only
+            joined.indices = joined.indices.astype(np.int32)
+            joined.indptr = joined.indptr.astype(np.int32)
+        return joined
     return np.hstack([x, ones])

@@ -130,7 +130,7 @@ def test_the_verdict_says_where_seeds_tell_nothing():
     assert "luck" not in text
     one = verdict(final_table(finals(full=[1.0], full_alpha0=[1.2])), searched=False)
     assert "changes by +0.2 for Full-TO" in one
-    assert one.endswith("These seeds can't tell that from no change.")
+    assert one.endswith("That is too few seeds to tell it from no change.")
 
 
 def test_the_verdict_with_divergence():

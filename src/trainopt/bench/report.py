@@ -16,7 +16,7 @@ from trainopt.bench.figures import pictures
 from trainopt.bench.folder import Folder, write_whole
 from trainopt.bench.optimizers import BASELINE, OPTIMIZERS, WITHOUT_A
 from trainopt.bench.page import filled, html_table
-from trainopt.bench.stats import final_table
+from trainopt.bench.stats import TOO_FEW, final_table
 from trainopt.memory import human_bytes
 
 _COLUMNS = (
@@ -108,6 +108,8 @@ def _what_learning_adds(learning: pd.DataFrame) -> list[str]:
     )
     if ((measured.added_low > 0) | (measured.added_high < 0)).any():
         return [found]
+    if measured.added_low.isna().all():
+        return [found, f"That is {TOO_FEW} to tell it from no change."]
     return [found, "These seeds can't tell that from no change."]
 
 

@@ -42,6 +42,42 @@ def paired_p(losses: Sequence[float], reference: Sequence[float]) -> float:
     return float(stats.ttest_1samp(difference, 0.0).pvalue)
 
 
+def smallest_p(seeds: int, cases: int = 1, by_ranks: bool = False) -> float:
+    """The smallest p that a two-sided paired test can give, after Holm's correction over cases.
+
+    Wilcoxon's test knows signs and ranks only: all differences of one sign are 2 of the 2ⁿ sign
+    patterns of n seeds. The t-test needs two seeds, and then has no smallest p.
+
+    Args:
+        seeds: number of pairs.
+        cases: number of tests that the correction is for.
+        by_ranks: Wilcoxon's test, not the t-test.
+    """
+    if by_ranks:
+        return min(1.0, cases * 2.0 ** (1 - seeds))
+    return 0.0 if seeds > 1 else 1.0
+
+
+# What has to stand by a difference between optimizers that were tuned separately.
+SEARCH_LUCK = (
+    "every optimizer has the settings that its own searches found, so that a difference includes the "
+    "luck of two searches, which tests over seeds don't see."
+)
+# The verdict where no data whatever could make a win or a loss.
+TOO_FEW = "too few seeds"
+
+
+def counts_text(counts: pd.Series[float], form: str = "{:.0f} / {:.0f} / {:.0f}") -> str:
+    """Wins, ties and losses in words: the columns win, tie and loss, or that nothing can be told.
+
+    Args:
+        counts: how many cases are of each verdict.
+        form: of the words, with places for the three.
+    """
+    three = [counts["win"], counts["tie"], counts["loss"]]
+    return form.format(*three) if sum(three) else f"{TOO_FEW} to tell"
+
+
 def final_table(runs: pd.DataFrame) -> pd.DataFrame:
     """What every optimizer ended with, over its seeds: one row each, the lowest train loss first.
 

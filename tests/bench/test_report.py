@@ -142,7 +142,9 @@ def test_the_verdict_with_divergence():
 
 def test_no_p_value_is_printed(results):
     page = (results / "report.html").read_text()
-    assert not re.search(r"<th>p</th>|\bp (=|&lt;)", re.sub(r"<script.*?</script>", "", page, flags=re.S))
+    assert not re.search(
+        r"<th>p</th>|\bp (=|&lt;)", re.sub(r"<script.*?</script>", "", page, flags=re.S)
+    )
     console = Console(width=200)
     with console.capture() as shown:
         console.print(text_table(final_table(pd.read_parquet(results / "runs.parquet"))))

@@ -86,9 +86,11 @@ def test_verdicts_of_constructed_cases():
     assert (counts.win, counts.tie, counts.loss) == (1, 1, 2)
 
 
-@pytest.mark.parametrize(("seeds", "verdict"), [(5, "too few seeds"), (6, "too few seeds"), (8, "win")])
+@pytest.mark.parametrize(
+    ("seeds", "verdict"), [(5, "too few seeds"), (6, "too few seeds"), (8, "win")]
+)
 def test_too_few_seeds_are_no_tie(seeds, verdict):
-    """Five cases, every seed far better: 5 · 2/2⁵ = 0.31 and 5 · 2/2⁶ = 0.16 can't be below 0.05."""
+    """Five cases, every seed far better: 5 · 2/2⁵ = 0.31 and 5 · 2/2⁶ = 0.16 are above 0.05."""
     noise = np.linspace(-0.1, 0.1, seeds) ** 3
     table = finals(**{f"case{i}": {"adam": noise, "new": noise * i - 3} for i in range(5)})
     found = compared(table, "adam", 0.05, 10)

@@ -37,7 +37,9 @@ def compare(
     """Train one problem with every optimizer under one tuning budget; return the final table.
 
     An optimizer that learns A is run a second time over the same seeds with A removed (α = 0) and
-    its own tuned settings otherwise: that difference is what learning A adds. Everything is checked before anything is written. With `out`, an interrupted comparison goes on
+    its own tuned settings otherwise: that difference is what learning A adds.
+
+    Everything is checked before anything is written. With `out`, an interrupted comparison goes on
     where it stopped when it is called again, and finished runs are never computed twice.
 
     Args:

@@ -16,6 +16,7 @@ from trainopt.bench.figures import pictures
 from trainopt.bench.folder import Folder, write_whole
 from trainopt.bench.optimizers import BASELINE, OPTIMIZERS, WITHOUT_A
 from trainopt.bench.page import filled, html_table
+from trainopt.bench.provenance import made_by
 from trainopt.bench.stats import TOO_FEW, final_table
 from trainopt.memory import human_bytes
 
@@ -50,7 +51,7 @@ def write_report(folder: Folder) -> pd.DataFrame:
         pictures=html_pictures(shown),
         settings=html_table(("optimizer", "settings"), _settings(table)),
         command=escape(folder.manifest["command"]),
-        provenance=escape(_provenance(folder.manifest)),
+        provenance=escape(made_by(folder.manifest)),
     )
     write_whole(folder.path / "report.html", page.encode())
     return table
@@ -82,14 +83,14 @@ def verdict(table: pd.DataFrame, searched: bool) -> str:
     sentences = [f"{first.title} ended with the lowest training loss{luck}."]
     learning = table[table.optimizer.isin(list(WITHOUT_A))]
     if not learning.empty:
-        sentences += _what_learning_adds(learning)
+        sentences += _what_learning_adds(learning, searched)
         own = table[(table.optimizer == BASELINE) & np.isfinite(table.train_loss)]
         search = "with a search of its own" if searched else "with its starting settings"
         sentences += [f"α = 0 {search} ended at {loss:.5f}." for loss in own.train_loss]
     return " ".join(sentences)
 
 
-def _what_learning_adds(learning: pd.DataFrame) -> list[str]:
+def _what_learning_adds(learning: pd.DataFrame, searched: bool) -> list[str]:
     measured = learning[learning.added.notna()]
     if measured.empty:
         return [
@@ -104,7 +105,8 @@ def _what_learning_adds(learning: pd.DataFrame) -> list[str]:
     changes = f"{', '.join(most)} and {last}" if most else last
     found = (
         f"With A removed at the same settings the training loss changes by {changes} "
-        "(95 % intervals over seeds; above 0, learning A helps)."
+        "(95 % intervals over seeds; above 0, A helps at these settings"
+        f"{', which were searched with A' if searched else ''})."
     )
     if ((measured.added_low > 0) | (measured.added_high < 0)).any():
         return [found]
@@ -179,9 +181,3 @@ def _facts(folder: Folder) -> str:
         f"F* = {manifest['optimum']['value']:.10g}, from an independent solver, with "
         f"‖∇F‖ = {manifest['optimum']['gradient_norm']:.1e}."
     )
-
-
-def _provenance(manifest: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {value}" for name, value in manifest["versions"].items())
-    machine = manifest["machine"]
-    return f"{versions}; Python {machine['python']}, {machine['cores']} cores, {machine['system']}."

@@ -12,11 +12,11 @@ import plotly.graph_objects as go
 
 from trainopt.bench.folder import write_whole
 from trainopt.bench.page import filled, html_table
+from trainopt.bench.provenance import made_by
 from trainopt.bench.stats import TOO_FEW, counts_text
 from trainopt.study.measures import first_reached
 from trainopt.study.names import ABLATIONS, STYLES, TITLES, TO
 from trainopt.study.pictures import mean_curves, save_pictures
-from trainopt.study.provenance import made_by
 from trainopt.study.tables import Results, headline
 
 _FACTS = ("rows", "n", "d", "classes", "condition", "source", "licence")

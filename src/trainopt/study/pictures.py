@@ -84,8 +84,7 @@ def _forest(comparison: pd.DataFrame, cases: list[str]) -> Figure:
             xlim=(-edge, edge),
             xlabel="decades",
             yticks=y,
-            title=f"{TITLES[optimizer]}: "
-            + counts_text(counts, "{} win, {} tie, {} loss"),
+            title=f"{TITLES[optimizer]}: " + counts_text(counts, "{} win, {} tie, {} loss"),
         )
         axes.set_yticklabels(cases, fontsize=9)
     return figure

@@ -117,7 +117,8 @@ def compared(table: pd.DataFrame, reference: str, level: float, resamples: int) 
         ["win", "loss", "tie"],
         TOO_FEW,
     )
-    return result.drop(columns=["seeds", "smallest"])
+    judged: pd.DataFrame = result.drop(columns=["seeds", "smallest"])
+    return judged
 
 
 def counted(comparison: pd.DataFrame) -> pd.DataFrame:

@@ -94,6 +94,7 @@ def test_the_recorded_command_has_no_password(monkeypatch, words, expected):
     assert SECRET not in command
 
 
+@pytest.mark.filterwarnings("ignore:Query string argument")
 def test_no_file_of_a_comparison_and_nothing_printed_has_it(tmp_path, monkeypatch):
     out = tmp_path / "out"
     words = ["compare", "wine-softmax", "--optimizers", "sgd", "--epochs", "1", "--seeds", "1"]

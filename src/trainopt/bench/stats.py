@@ -61,7 +61,7 @@ def smallest_p(seeds: int, cases: int = 1, by_ranks: bool = False) -> float:
 # What has to stand by a difference between optimizers that were tuned separately.
 SEARCH_LUCK = (
     "every optimizer has the settings that its own searches found, so that a difference includes "
-    "the luck of two searches, which tests over seeds don't see."
+    "the luck of two searches, which no test over seeds sees."
 )
 # The verdict where no data whatever could make a win or a loss.
 TOO_FEW = "too few seeds"

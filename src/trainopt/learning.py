@@ -1,7 +1,8 @@
 """How A and b are learned: in which direction, at which rates, and what A reads.
 
 A step takes θ' = θ + ∂_θ⟨e, A_θ u⟩ and b' = b + β e. A learning rule says u and β; a reading says
-x, the vector that A acts on. Both are frozen dataclasses whose fields are settings of a param group.
+x, the vector that A acts on. They are frozen dataclasses whose fields are settings of a param
+group.
 """
 
 from __future__ import annotations

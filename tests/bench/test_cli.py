@@ -30,7 +30,7 @@ def test_compare_list_report_and_version(tmp_path):
     out = tmp_path / "runs" / "wine-softmax"
     for word in ("Diagonal-TO", "ADAM", "TO, α = 0", "ρ vs ADAM", "Report: runs/wine-softmax"):
         assert word in done.stdout
-    assert len(pd.read_parquet(out / "runs.parquet")) == 3 * 2 * 3
+    assert len(pd.read_parquet(out / "runs.parquet")) == 4 * 2 * 3  # with A removed, too
     (out / "report.html").unlink()
     again = command("report", out)
     assert again.returncode == 0

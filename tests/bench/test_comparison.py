@@ -5,13 +5,17 @@ import math
 
 import pandas as pd
 import pytest
+import torch
+from scipy import stats
 
 from trainopt.bench import InputError, comparison
 from trainopt.bench import compare as compare_
 from trainopt.bench import tune as tuning
+from trainopt.bench.folder import Folder
 from trainopt.bench.optimizers import OPTIMIZERS
 from trainopt.bench.problems import build
 from trainopt.bench.reference import optimum
+from trainopt.bench.report import write_report
 from trainopt.bench.runner import train
 
 
@@ -65,7 +69,8 @@ def test_nothing_is_computed_twice(tmp_path, calls):
     assert calls == []
     pd.testing.assert_frame_equal(untimed(tmp_path), first)
     compare(tmp_path, seeds=3)
-    assert sorted(calls) == [(name, 2) for name in ("adam", "alpha0", "diagonal", "sgd")]
+    names = ("adam", "alpha0", "diagonal", "diagonal-alpha0", "sgd")
+    assert sorted(calls) == [(name, 2) for name in names]
     calls.clear()
     compare(tmp_path, optimizers="momentum", seeds=1)
     assert set(calls) == {("momentum", seed) for seed in (*tuning.SEEDS, 0)}
@@ -106,16 +111,70 @@ def test_tuning_starts_from_the_given_settings_and_keeps_the_best(calls):
     assert min(scores) == pytest.approx(math.log10(sum(ends) / 2))
 
 
-def test_random_trials_try_the_same_learning_rates_for_every_optimizer():
+def test_random_trials_try_the_same_rates_for_every_optimizer():
     problem = build("wine-softmax")
     storage = tuning.open_storage("sqlite:///:memory:")
-    for name in ("diagonal", "sgd", "adam"):
+    for name in ("diagonal", "full", "alpha0", "sgd", "adam"):
         tuning.tune(problem, OPTIMIZERS[name], 4, 1, 0.0, storage)
     tried = [
-        [trial.params["lr"] for trial in storage.get_all_trials(study._study_id)[1:3]]
+        [trial.params for trial in storage.get_all_trials(study._study_id)[1:3]]
         for study in storage.get_all_studies()
     ]
-    assert tried[0] == tried[1] == tried[2]
+    rates = [[(trial["lr"], trial["lr_schedule"]) for trial in trials] for trials in tried]
+    assert rates == [rates[0]] * 5
+    # With and without A: all but α.
+    averages = [[(t["beta"], t["beta_schedule"]) for t in trials] for trials in tried[:3]]
+    assert averages == [averages[0]] * 3
+
+
+def test_what_learning_adds_is_measured_at_the_same_settings(tmp_path):
+    """Against torch: with A removed and β constant, TO is SGD with momentum and dampening."""
+    table = compare(tmp_path, optimizers="full,lagged", seeds=3, tune=0).set_index("optimizer")
+    runs = pd.read_parquet(tmp_path / "runs.parquet")
+    ends = runs[runs.epoch == 2].pivot(index="seed", columns="optimizer", values="train_loss")
+    start = OPTIMIZERS["full"].start
+    for text in runs[runs.optimizer == "full-alpha0"].settings:
+        assert json.loads(text) == {k: v for k, v in start.items() if k != "alpha"}
+    problem = build("wine-softmax")
+    for seed in range(3):
+        w = problem.initial().requires_grad_()
+        mu = 1 - start["beta"]
+        sgd = torch.optim.SGD([w], lr=start["lr"], momentum=mu, dampening=mu)
+        w.grad = torch.zeros_like(w)
+        sgd.step()  # the buffer starts at 0, not at the first gradient
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(2):
+            for batch in problem.batches(generator):
+                (w.grad,) = torch.autograd.grad(problem.loss(w, batch), w)
+                sgd.step()
+        assert ends["full-alpha0"][seed] == pytest.approx(problem.objective(w), rel=1e-5)
+    differences = ends["full-alpha0"] - ends["full"]
+    test = stats.ttest_rel(ends["full-alpha0"], ends["full"])
+    row = table.loc["full"]
+    assert row.added == pytest.approx(differences.mean(), rel=1e-6)
+    assert [row.added_low, row.added_high] == pytest.approx(list(test.confidence_interval(0.95)))
+    assert row.rho_added == pytest.approx(100 * row.added / ends["full-alpha0"].mean())
+    assert not math.isnan(table.loc["lagged"].added)  # whatever has an α
+    assert math.isnan(table.loc["alpha0"].added)
+
+
+def test_old_results_without_those_runs_say_so_and_are_completed(tmp_path, calls):
+    compare(tmp_path)
+    runs = pd.read_parquet(tmp_path / "runs.parquet")
+    old = runs[runs.optimizer != "diagonal-alpha0"].reset_index(drop=True)
+    old.to_parquet(tmp_path / "runs.parquet", index=False)
+    write_report(Folder.load(tmp_path))
+    assert "What learning A adds was not measured in these runs" in page_of(tmp_path)
+    calls.clear()
+    compare(tmp_path)
+    assert calls == [("diagonal-alpha0", 0), ("diagonal-alpha0", 1)]
+    assert "was not measured" not in page_of(tmp_path)
+    now = pd.read_parquet(tmp_path / "runs.parquet")
+    pd.testing.assert_frame_equal(now.iloc[: len(old)], old)
+
+
+def page_of(folder):
+    return (folder / "report.html").read_text()
 
 
 def test_two_searches_share_one_storage(tmp_path, calls):
@@ -123,7 +182,7 @@ def test_two_searches_share_one_storage(tmp_path, calls):
     one = compare(tmp_path / "a", storage=url)
     count = len(calls)
     two = compare(tmp_path / "b", storage=url)
-    assert len(calls) - count == 4 * 2  # the final runs only
+    assert len(calls) - count == 5 * 2  # the final runs only
     assert one.train_loss.tolist() == two.train_loss.tolist()
 
 
@@ -164,7 +223,7 @@ def test_a_folder_with_other_files_is_not_touched(tmp_path):
 
 
 def test_a_model_too_large_for_full_to_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr("trainopt.optim.full.available_bytes", lambda device: 1000)
+    monkeypatch.setattr("trainopt.optim.estimator.available_bytes", lambda device: 1000)
     with pytest.raises(InputError, match=r"full can't be built: A needs 7056 bytes") as caught:
         compare(tmp_path / "out", optimizers="full")
     assert str(caught.value).endswith("such as --optimizers diagonal,rankone,adam,sgd.")

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from trainopt.deep.compared import compared
+from trainopt.deep.tables import counted
 
 
 def losses(values):
@@ -59,5 +60,9 @@ def test_divergence_is_a_loss_and_both_alike_a_tie():
 
 def test_one_seed_or_no_reference_says_nothing():
     one = losses({("a", "x"): [1.0], ("a", "ref"): [2.0]})
-    assert compared(one, "ref", 0.05).verdict.tolist() == ["tie"]
+    found = compared(one, "ref", 0.05)
+    assert found.verdict.tolist() == ["too few seeds"]
+    assert counted(found).loc["x"].tolist() == [0, 0, 0]
+    two = losses({("a", "x"): [1.0, 3.0], ("a", "ref"): [2.0, 2.0]})
+    assert compared(two, "ref", 0.05).verdict.tolist() == ["tie"]  # two could have told
     assert compared(one, "other", 0.05).empty

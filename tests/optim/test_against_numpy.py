@@ -130,10 +130,12 @@ def test_estimate_is_the_updated_model():
     torch.testing.assert_close(learned.estimate, learned.variables[0] @ w + learned.variables[1])
     factor = 1 - 0.3 - 0.1 * w @ w
     torch.testing.assert_close(g - learned.estimate, factor * learned.residual)
-    (a_new, b_new), estimate, _ = rules.diagonal(w, g, a, b, **rates)
-    torch.testing.assert_close(estimate, a_new * w + b_new)
-    (a_new, c_new, b_new), estimate, _ = rules.rank_one(w, g, a, c, b, **rates)
-    torch.testing.assert_close(estimate, torch.outer(a_new, c_new) @ w + b_new)
+    learned = rules.diagonal(w, g, a, b, **rates)
+    a_new, b_new = learned.variables
+    torch.testing.assert_close(learned.estimate, a_new * w + b_new)
+    learned = rules.rank_one(w, g, a, c, b, **rates)
+    a_new, c_new, b_new = learned.variables
+    torch.testing.assert_close(learned.estimate, torch.outer(a_new, c_new) @ w + b_new)
 
 
 def test_rank_one_is_the_gradient_of_the_approximation_loss():
@@ -188,7 +190,7 @@ def test_rules_run_under_vmap(rule):
     batch = [torch.stack(random_vectors(4, 3, seed)) for seed in range(count)]
     if rule == "full":
         batch[2] = torch.stack([torch.outer(x, x) for x in batch[2]])
-    together = torch.func.vmap(lambda *xs: tuple(function(*xs, alpha=0.1, beta=0.2))[1])(*batch)
+    together = torch.func.vmap(lambda *xs: function(*xs, alpha=0.1, beta=0.2).estimate)(*batch)
     for i in range(3):
         alone = function(*(x[i] for x in batch), alpha=0.1, beta=0.2).estimate
         torch.testing.assert_close(together[i], alone)

@@ -259,6 +259,15 @@ def test_the_committed_protocol_is_the_study_that_was_asked_for():
     quick = read_protocol(COMMITTED, quick=True)
     assert 0 < len(quick.cases) < len(protocol.cases)
     assert quick.digest != protocol.digest
+    for small in (quick, protocol):  # a win is possible
+        assert small.level > len(small.cases) * 2 / 2**small.seeds
+
+
+def test_what_quick_runs_is_no_part_of_the_whole_study(tiny, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text(tiny.read_text().replace("searches = 1\nseeds = 8", "searches = 1\nseeds = 9"))
+    assert read_protocol(other).digest == read_protocol(tiny).digest
+    assert read_protocol(other, True).digest != read_protocol(tiny, True).digest
 
 
 # Several machines -----------------------------------------------------------------------------

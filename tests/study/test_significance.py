@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trainopt.bench.stats import counts_text
 from trainopt.study.significance import compared, counted, holm, interval, t_p, wilcoxon_p
 
 
@@ -83,6 +84,19 @@ def test_verdicts_of_constructed_cases():
     assert found.rho["diverged"] == -math.inf
     counts = counted(found.reset_index()).loc["new"]
     assert (counts.win, counts.tie, counts.loss) == (1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "verdict"), [(5, "too few seeds"), (6, "too few seeds"), (8, "win")]
+)
+def test_too_few_seeds_are_no_tie(seeds, verdict):
+    """Five cases, every seed far better: 5 · 2/2⁵ = 0.31 and 5 · 2/2⁶ = 0.16 are above 0.05."""
+    noise = np.linspace(-0.1, 0.1, seeds) ** 3
+    table = finals(**{f"case{i}": {"adam": noise, "new": noise * i - 3} for i in range(5)})
+    found = compared(table, "adam", 0.05, 10)
+    assert found.verdict.tolist() == [verdict] * 5
+    words = {"too few seeds": "too few seeds to tell", "win": "5 / 0 / 0"}
+    assert counts_text(counted(found).loc["new"]) == words[verdict]
 
 
 def test_only_common_pairs_count():

@@ -36,6 +36,9 @@ def compare(
 ) -> pd.DataFrame:
     """Train one problem with every optimizer under one tuning budget; return the final table.
 
+    An optimizer that learns A is run a second time over the same seeds with A removed (α = 0) and
+    its own tuned settings otherwise: that difference is what learning A adds.
+
     Everything is checked before anything is written. With `out`, an interrupted comparison goes on
     where it stopped when it is called again, and finished runs are never computed twice.
 
@@ -102,14 +105,16 @@ def _compare(
     }
     folder = Folder.create_or_resume(out, identity, facts)
     pending = [
-        (entry, [seed for seed in range(seeds) if not folder.has(entry.name, seed)])
-        for entry in entries
+        (tuned, entry, [seed for seed in range(seeds) if not folder.has(entry.name, seed)])
+        for tuned in entries
+        for entry in (tuned, tuned.without_A)
+        if entry is not None
     ]
-    untuned = [entry for entry, _ in pending if entry.name not in folder.manifest["tuned"]]
+    untuned = [entry for entry in entries if entry.name not in folder.manifest["tuned"]]
     # Last of the checks: it builds every optimizer that is to run.
     costs = {
         entry.name: seconds_per_epoch(problem, entry)
-        for entry, missing in pending
+        for _, entry, missing in pending
         if missing or entry in untuned
     }
     shared = open_storage(storage_url) if storage_url is not None else None
@@ -117,20 +122,20 @@ def _compare(
         costs.get(entry.name, 0.0)
         * epochs
         * (len(missing) + (len(TUNING_SEEDS) * budget if entry in untuned else 0))
-        for entry, missing in pending
+        for _, entry, missing in pending
     )
     folder.save_manifest()
     with Progress(total, show) as bar:
-        for entry, missing in pending:
+        for tuned, entry, missing in pending:
             count = bar.counter(costs.get(entry.name, 0.0))
             if entry in untuned:
                 bar.describe(f"{entry.name}: tuning")
-                settings = entry.start
+                found = entry.start
                 if budget > 0:
                     trials = shared or open_storage(f"sqlite:///{out / 'tuning.db'}")
-                    settings = tune(problem, entry, budget, epochs, best.value, trials, count)
-                folder.keep_settings(entry.name, settings)
-            settings = folder.manifest["tuned"][entry.name]
+                    found = tune(problem, entry, budget, epochs, best.value, trials, count)
+                folder.keep_settings(entry.name, found)
+            settings = {name: folder.manifest["tuned"][tuned.name][name] for name in entry.space}
             for seed in missing:
                 bar.describe(f"{entry.name}: seed {seed}")
                 folder.keep_run(train(problem, entry, settings, seed, epochs, best.value, count))

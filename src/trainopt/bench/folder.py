@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import sys
-from importlib.metadata import version
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,11 @@ import pandas as pd
 
 from trainopt.bench.errors import InputError
 from trainopt.bench.optimizers import Settings
+from trainopt.bench.provenance import provenance, recorded
 from trainopt.bench.runner import Row
 
-_VERSIONS = ("trainopt", "torch", "numpy", "scikit-learn", "scipy", "optuna", "schedulefree")
+_UNFINISHED = re.compile(r"\..*\.tmp")  # what `write_whole` leaves behind when it is killed
+_DIGEST = 64
 
 
 class Folder:
@@ -48,31 +48,10 @@ class Folder:
         Raises:
             InputError: the folder holds something else, or results of another comparison.
         """
-        if path.is_file():
-            raise InputError(f"{path} is a file: give a folder with --out.")
-        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-            manifest = {
-                "identity": identity,
-                **facts,
-                "tuned": {},
-                "command": " ".join(["trainopt", *sys.argv[1:]]),
-                "versions": {name: version(name) for name in _VERSIONS},
-                "machine": {
-                    "python": platform.python_version(),
-                    "system": platform.platform(),
-                    "cores": os.cpu_count(),
-                },
-            }
-            return cls(path, manifest, pd.DataFrame())
-        folder = cls.load(path, must_have_runs=False)
-        kept = folder.manifest["identity"]
-        for name, value in identity.items():
-            if kept.get(name) != value:
-                raise InputError(
-                    f"{path} holds results with {name} {kept.get(name)}, not {value}: give another "
-                    "folder with --out, or remove this one."
-                )
-        return folder
+        if claimed(path, "compare", identity) is not None:
+            return cls.load(path, must_have_runs=False)
+        manifest = {"identity": identity, **facts, "tuned": {}, **provenance()}
+        return cls(path, manifest, pd.DataFrame())
 
     @classmethod
     def load(cls, path: Path, must_have_runs: bool = True) -> Folder:
@@ -83,13 +62,9 @@ class Folder:
         """
         if not path.is_dir():
             raise InputError(f"There is no folder {path}: give one that `trainopt compare` made.")
-        try:
-            manifest = json.loads((path / "run.json").read_text())
-            manifest["identity"], manifest["tuned"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise InputError(
-                f"{path} holds no results of `trainopt compare`: give another folder."
-            ) from None
+        manifest = read_manifest(path)
+        if manifest is None or not {"identity", "tuned"} <= manifest.keys():
+            raise InputError(f"{path} holds no results of `trainopt compare`: give another folder.")
         table = path / "runs.parquet"
         if not table.exists() and not must_have_runs:
             return cls(path, manifest, pd.DataFrame())
@@ -109,8 +84,7 @@ class Folder:
 
     def save_manifest(self) -> None:
         """Write down what the folder is for, before anything else is written into it."""
-        text = json.dumps(self.manifest, indent=2) + "\n"
-        write_whole(self.path / "run.json", text.encode())
+        write_manifest(self.path, self.manifest)
 
     def keep_settings(self, optimizer: str, settings: Settings) -> None:
         """Write down what an optimizer was tuned to."""
@@ -121,6 +95,59 @@ class Folder:
         """Append a finished run."""
         self.runs = pd.concat([self.runs, pd.DataFrame(rows)], ignore_index=True)
         write_whole(self.path / "runs.parquet", self.runs.to_parquet(index=False))
+
+
+def claimed(path: Path, command: str, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The run.json of the results that a command may go on with; None for a new folder.
+
+    Every command asks here before it writes into a folder, so that none overwrites what another
+    one, or the user, has put there.
+
+    Args:
+        path: the folder, there or not.
+        command: the one that asks, such as "study memory".
+        identity: what its results are of: the names that run.json must hold, with these values.
+
+    Raises:
+        InputError: there is a file, or a folder with anything else in it.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file: give a folder with --out.")
+    if not path.exists() or all(_UNFINISHED.fullmatch(file.name) for file in path.iterdir()):
+        return None
+    manifest = read_manifest(path)
+    kept = {} if manifest is None else manifest.get("identity", manifest)
+    if not isinstance(kept, dict) or not identity.keys() <= kept.keys():
+        raise InputError(
+            f"{path} holds no results of `trainopt {command}`, but something else: give another "
+            "folder with --out."
+        )
+    for name, value in identity.items():
+        if kept[name] != value:
+            digest = isinstance(value, str) and len(value) == _DIGEST
+            held = f"of another {name}" if digest else f"with {name} {kept[name]}, not {value}"
+            raise InputError(
+                f"{path} holds results {held}: give another folder with --out, or remove this one."
+            )
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """What run.json says, without passwords; None where there is no such file, or no JSON in it."""
+    try:
+        manifest = json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(manifest, dict):
+        return None
+    if isinstance(command := manifest.get("command"), str):
+        manifest["command"] = recorded(command)
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write run.json; the folder is made where there is none."""
+    write_whole(folder / "run.json", (json.dumps(manifest, indent=2) + "\n").encode())
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,9 @@ from trainopt.optim import DiagonalTO, FullTO, RankOneTO
 from trainopt.schedules import Constant, Exponential, InverseTime, Schedule
 
 Settings = dict[str, Any]
+
+# The Trainable Optimizer that learns no A, which every comparison has.
+BASELINE = "alpha0"
 
 # name -> a rate over time, from its first value, the steps of an epoch and of the run. A setting
 # `x_schedule` says how the setting `x` changes.
@@ -68,6 +71,20 @@ class Entry:
     def space(self) -> dict[str, BaseDistribution]:
         """Everything that is tuned; a setting of its own takes the place of a shared one."""
         return {**SHARED, **self.own}
+
+    @property
+    def without_A(self) -> Entry | None:
+        """The same with α = 0 and nothing else changed; None where there is no A to remove."""
+        if "alpha" not in self.own:
+            return None
+        return replace(
+            self,
+            name=f"{self.name}-{BASELINE}",
+            title=f"{self.title}, α = 0",
+            make=partial(self.make, alpha=0.0),
+            start={name: value for name, value in self.start.items() if name != "alpha"},
+            own={name: space for name, space in self.own.items() if name != "alpha"},
+        )
 
     def build(self, params: list[Tensor], settings: Settings) -> Optimizer:
         """Build the optimizer at its first learning rate.
@@ -143,10 +160,13 @@ def _registry() -> dict[str, Entry]:
     sgd = {"lr": 0.1, "lr_schedule": "constant"}
 
     def learning(highest_alpha: float) -> dict[str, BaseDistribution]:
-        """α times ‖w‖², or wᵢ² for Diagonal-TO, must stay below 2, which allows that a larger α."""
+        """α times ‖w‖², or wᵢ² for Diagonal-TO, must stay below 2, which allows that a larger α.
+
+        α is drawn last: the random trials try the same learning rates and β as those of α = 0.
+        """
         return {
-            "alpha": FloatDistribution(1e-5 * highest_alpha, highest_alpha, log=True),
             **AVERAGE,
+            "alpha": FloatDistribution(1e-5 * highest_alpha, highest_alpha, log=True),
         }
 
     entries = [
@@ -247,7 +267,10 @@ def _registry() -> dict[str, Entry]:
 
 
 OPTIMIZERS: dict[str, Entry] = _registry()
-BASELINE = "alpha0"
+# name -> the same optimizer with A removed, for those that learn A.
+WITHOUT_A: dict[str, Entry] = {
+    name: entry.without_A for name, entry in OPTIMIZERS.items() if entry.without_A is not None
+}
 DEFAULT = ("full", "diagonal", "rankone", "adam", "sgd")
 
 

@@ -42,6 +42,42 @@ def paired_p(losses: Sequence[float], reference: Sequence[float]) -> float:
     return float(stats.ttest_1samp(difference, 0.0).pvalue)
 
 
+def smallest_p(seeds: int, cases: int = 1, by_ranks: bool = False) -> float:
+    """The smallest p that a two-sided paired test can give, after Holm's correction over cases.
+
+    Wilcoxon's test knows signs and ranks only: all differences of one sign are 2 of the 2ⁿ sign
+    patterns of n seeds. The t-test needs two seeds, and then has no smallest p.
+
+    Args:
+        seeds: number of pairs.
+        cases: number of tests that the correction is for.
+        by_ranks: Wilcoxon's test, not the t-test.
+    """
+    if by_ranks:
+        return min(1.0, cases * 2.0 ** (1 - seeds))
+    return 0.0 if seeds > 1 else 1.0
+
+
+# What has to stand by a difference between optimizers that were tuned separately.
+SEARCH_LUCK = (
+    "every optimizer has the settings that its own searches found, so that a difference includes "
+    "the luck of two searches, which no test over seeds sees."
+)
+# The verdict where no data whatever could make a win or a loss.
+TOO_FEW = "too few seeds"
+
+
+def counts_text(counts: pd.Series[float], form: str = "{:.0f} / {:.0f} / {:.0f}") -> str:
+    """Wins, ties and losses in words: the columns win, tie and loss, or that nothing can be told.
+
+    Args:
+        counts: how many cases are of each verdict.
+        form: of the words, with places for the three.
+    """
+    three = [counts["win"], counts["tie"], counts["loss"]]
+    return form.format(*three) if sum(three) else f"{TOO_FEW} to tell"
+
+
 def final_table(runs: pd.DataFrame) -> pd.DataFrame:
     """What every optimizer ended with, over its seeds: one row each, the lowest train loss first.
 
@@ -50,15 +86,21 @@ def final_table(runs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns: optimizer, title, seeds, diverged (how many runs), train_loss and its 95 %
-        train_loss_half_width, suboptimality, rho and p_value against ADAM, rho_alpha0 and
-        p_value_alpha0 against α = 0 (NaN for that optimizer itself, or when it didn't run; both on
-        train_loss over common seeds), val_loss, val_accuracy, estimator_error, state_bytes,
+        train_loss_half_width, suboptimality, rho against ADAM (NaN for ADAM itself, or when it
+        didn't run), what learning A adds, val_loss, val_accuracy, estimator_error, state_bytes,
         ms_per_step and settings (JSON). All values are means over seeds.
+
+        What learning A adds is measured by the runs with A removed at the same settings, seed by
+        seed: added (their loss minus the optimizer's, positive when learning A helps), its 95 %
+        interval added_low to added_high (NaN for one pair), and the three in percent of the loss
+        with A removed, rho_added, rho_added_low and rho_added_high. All are NaN where there are no
+        such runs. They and the rest of the row may have different numbers of seeds.
     """
     last = runs.loc[runs.groupby(["optimizer", "seed"]).epoch.idxmax()]
     losses = last.pivot(index="seed", columns="optimizer", values="train_loss")
     rows = []
-    for name, group in last.groupby("optimizer"):
+    for name, group in last[last.optimizer.isin(list(OPTIMIZERS))].groupby("optimizer"):
+        reference = _pairs(losses, str(name), "adam")
         row = {
             "optimizer": name,
             "title": OPTIMIZERS[str(name)].title,
@@ -67,11 +109,11 @@ def final_table(runs: pd.DataFrame) -> pd.DataFrame:
             "train_loss": group.train_loss.mean(),
             "train_loss_half_width": half_width(group.train_loss.tolist()),
             "suboptimality": group.suboptimality.mean(),
+            "rho": math.nan if name == "adam" else rho(*reference.mean()),
         }
-        for reference, suffix in (("adam", ""), (BASELINE, "_alpha0")):
-            row[f"rho{suffix}"], row[f"p_value{suffix}"] = _against(losses, str(name), reference)
         rows.append(
             row
+            | _added(_pairs(losses, str(name), f"{name}-{BASELINE}"))
             | {
                 "val_loss": group.val_loss.mean(),
                 "val_accuracy": group.val_accuracy.mean(),
@@ -85,13 +127,19 @@ def final_table(runs: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _against(losses: pd.DataFrame, name: str, reference: str) -> tuple[float, float]:
-    if name == reference or reference not in losses:
-        return math.nan, math.nan
-    pairs = losses[[name, reference]].dropna()
-    if pairs.empty:
-        return math.nan, math.nan
-    return (
-        rho(pairs[name].mean(), pairs[reference].mean()),
-        paired_p(pairs[name].tolist(), pairs[reference].tolist()),
-    )
+def _pairs(losses: pd.DataFrame, name: str, reference: str) -> pd.DataFrame:
+    """The losses of the optimizer and of its reference, on the seeds that both have run."""
+    pairs: pd.DataFrame = losses.reindex(columns=[name, reference]).dropna()
+    return pairs
+
+
+def _added(pairs: pd.DataFrame) -> dict[str, float]:
+    """What learning A adds, from losses with A and with A removed."""
+    with_A, without = (pairs.iloc[:, i].to_numpy(float) for i in (0, 1))
+    with np.errstate(invalid="ignore"):  # both diverged: NaN
+        difference = without - with_A
+        mean = float(difference.mean()) if len(difference) else math.nan
+    wide = half_width(difference.tolist())
+    values = {"added": mean, "added_low": mean - wide, "added_high": mean + wide}
+    percent = 100 / float(without.mean()) if len(without) else math.nan
+    return values | {f"rho_{name}": percent * value for name, value in values.items()}

@@ -15,6 +15,7 @@ from trainopt.bench.errors import InputError
 from trainopt.bench.optimizers import Entry, Settings
 from trainopt.bench.problems import Problem
 from trainopt.bench.runner import train
+from trainopt.bench.secrets import shown, without_secrets
 
 # Final runs have the seeds 0, 1, 2, … Two, since the best of many noisy runs is one with luck.
 SEEDS = (10_000, 10_001)
@@ -38,7 +39,10 @@ def open_storage(url: str, patience: int = 10) -> Any:
         if patience and "already exists" in reason:
             time.sleep(1.0)
             return open_storage(url, patience - 1)
-        raise InputError(f"The storage {url} can't be opened ({reason}): check the URL.") from error
+        reason = without_secrets(reason, url)
+        raise InputError(
+            f"The storage {shown(url)} can't be opened ({reason}): check the URL."
+        ) from None  # what the driver says may hold the password
 
 
 def tune(

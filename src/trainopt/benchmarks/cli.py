@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +11,12 @@ import torch
 import typer
 from rich.table import Table
 
-from trainopt.bench.folder import write_whole
-from trainopt.bench.terminal import show
+from trainopt.bench.folder import claimed, write_manifest
+from trainopt.bench.provenance import provenance
+from trainopt.bench.terminal import sentences, show
 from trainopt.benchmarks.step import first_steps, limits, step_rows
 from trainopt.benchmarks.training import training_rows
 from trainopt.memory import human_bytes
-from trainopt.study.provenance import provenance
 
 app = typer.Typer(help="Speed against peers in the same run.")
 
@@ -35,7 +34,10 @@ def step(
 ) -> None:
     """A step of every variant and peer on the tensors of real models: milliseconds and ratios."""
     chosen = torch.device(device)
-    out.mkdir(parents=True, exist_ok=True)
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else "cpu"
+    identity = {"device": name}
+    with sentences():
+        claimed(out, "bench step", identity)
     bandwidth = limits(chosen, repeats)
     print(", ".join(f"{name} {speed:.1f} GB/s" for name, speed in bandwidth.items()))
     tables = {
@@ -43,13 +45,11 @@ def step(
         "training": pd.DataFrame(training_rows(chosen, repeats)),
         "first": pd.DataFrame(first_steps(chosen)),
     }
-    for name, table in tables.items():
-        table.to_csv(out / f"{name}.csv", index=False, float_format="%.4g")
+    made = {**provenance(), **identity, "threads": torch.get_num_threads()}
+    write_manifest(out, {**made, "limits_gb_per_s": bandwidth})
+    for title, table in tables.items():
+        table.to_csv(out / f"{title}.csv", index=False, float_format="%.4g")
         _show(table)
-    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else "cpu"
-    made = {**provenance(), "device": name, "threads": torch.get_num_threads()}
-    made["limits_gb_per_s"] = bandwidth
-    write_whole(out / "run.json", (json.dumps(made, indent=2) + "\n").encode())
     print(f"\nTables: {out}")
 
 

@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from trainopt.bench.errors import InputError
+from trainopt.bench.secrets import shown
 from trainopt.bench.terminal import sentences, show
 from trainopt.deep.protocol import PATH, Protocol, read_protocol
 from trainopt.deep.report import COLUMNS, task_cells, write_deep_report
@@ -97,9 +98,9 @@ def run_and_show(
     if not (stopped and not (out / "runs.parquet").exists()):
         _report(Results.load(out, protocol), out)
     if stopped:
+        place = out if storage is None else shown(storage)
         print(
-            f"Stopped. What is finished is kept in {storage or out}; the same command goes on "
-            "from there.",
+            f"Stopped. What is finished is kept in {place}; the same command goes on from there.",
             file=sys.stderr,
         )
         raise typer.Exit(130)

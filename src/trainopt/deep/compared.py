@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trainopt.bench.stats import half_width, paired_p
+from trainopt.bench.stats import TOO_FEW, half_width, paired_p, smallest_p
 from trainopt.study.significance import holm
 
 
@@ -24,7 +24,8 @@ def compared(losses: pd.DataFrame, reference: str, level: float) -> pd.DataFrame
     Returns:
         One row per optimizer and task: difference (of the mean loss to the reference's; negative
         is better), low and high (its interval by Student's t over seeds), p (paired t, corrected by
-        Holm over the tasks of an optimizer) and verdict: "win", "tie" or "loss". Where a run
+        Holm over the tasks of an optimizer) and verdict: "win", "tie", "loss", or "too few seeds"
+        where it could be nothing else whatever the runs are. Where a run
         diverged, difference is inf (of the optimizer), −inf (of the reference) or NaN (of both as
         often), and the verdict follows the number of diverged runs.
     """
@@ -63,6 +64,7 @@ def _empty() -> pd.DataFrame:
 def _pair(
     values: NDArray[np.float64], against: NDArray[np.float64], level: float
 ) -> dict[str, float]:
+    seeds = len(values)
     diverged = int(np.isinf(values).sum()) - int(np.isinf(against).sum())
     if not np.isfinite([values, against]).all():
         difference = math.copysign(math.inf, diverged) if diverged else math.nan
@@ -72,6 +74,7 @@ def _pair(
             "high": math.nan,
             "p": math.nan,
             "more_diverged": diverged,
+            "seeds": seeds,
         }
     difference = float((values - against).mean())
     wide = half_width((values - against).tolist(), 1 - level)
@@ -81,6 +84,7 @@ def _pair(
         "high": difference + wide,
         "p": paired_p(values.tolist(), against.tolist()),
         "more_diverged": 0,
+        "seeds": seeds,
     }
 
 
@@ -89,4 +93,4 @@ def _verdict(row: dict[str, float], level: float) -> str:
         return "loss" if row["more_diverged"] > 0 else "win"
     if row["p"] < level:
         return "win" if row["difference"] < 0 else "loss"
-    return "tie"
+    return "tie" if smallest_p(int(row["seeds"])) < level else TOO_FEW

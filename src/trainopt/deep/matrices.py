@@ -9,17 +9,20 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from trainopt.bench.stats import TOO_FEW
 from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.tables import TITLES, Results
 
 Cells: TypeAlias = tuple[list[str], list[list[str]]]
 """The columns' names, and the rows."""
 
-_MARKS = {"win": " ✓", "loss": " ✗", "tie": ""}
+_MARKS = {"win": " ✓", "loss": " ✗", "tie": "", TOO_FEW: " ?"}
 
 
 def losses(results: Results) -> Cells:
     """The mean final validation loss, marked by the verdict against the reference; mean ranks.
+
+    A question mark means that there are too few seeds for any verdict.
 
     The rank is over the tasks that are whole.
     """

@@ -162,7 +162,8 @@ def _behind(
 
 
 def _registry() -> dict[str, Entry]:
-    rate, learning = ("lr", "lr_schedule"), ("alpha", "beta")
+    # α is drawn last: the random trials try the same β as those of α = 0.
+    rate, learning = ("lr", "lr_schedule"), ("beta", "alpha")
     alpha0 = partial(_plain, partial(DiagonalTO, alpha=0.0))
     entries = [
         Entry("diagonal", "Diagonal-TO", partial(_plain, DiagonalTO), (*rate, *learning), _learned),

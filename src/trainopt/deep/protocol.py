@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from trainopt.deep.runner import Plan
 from trainopt.deep.schedules import SCHEDULES
 from trainopt.deep.task import Size
 from trainopt.deep.tasks import task_named
-from trainopt.study.toml import protocol_table
+from trainopt.study.toml import digest_of, protocol_table
 
 PATH = Path("studies/deep.toml")
 
@@ -140,7 +139,6 @@ def _protocol(table: dict[str, Any], size: Size, quick: bool) -> Protocol:
     entries = [optimizer_named(name) for name in table["optimizers"]]
     for name in (tests["reference"], tests["baseline"]):
         optimizer_named(name)
-    described = json.dumps([table, size, quick], sort_keys=True)
     return Protocol(
         size=size,
         budgets=tuple(
@@ -157,7 +155,7 @@ def _protocol(table: dict[str, Any], size: Size, quick: bool) -> Protocol:
         reference=tests["reference"],
         baseline=tests["baseline"],
         level=tests["level"],
-        digest=hashlib.sha256(described.encode()).hexdigest(),
+        digest=digest_of(table, size, quick=quick),
     )
 
 

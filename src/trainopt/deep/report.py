@@ -11,12 +11,13 @@ import pandas as pd
 
 from trainopt.bench.folder import write_whole
 from trainopt.bench.page import filled, html_table
+from trainopt.bench.provenance import made_by
+from trainopt.bench.stats import counts_text
 from trainopt.deep.matrices import chosen, cosines, handed_over, learning, losses, summary
 from trainopt.deep.pictures import save_pictures
 from trainopt.deep.tables import TITLES, Results, counted, headline
 from trainopt.deep.tasks import TASKS
 from trainopt.memory import human_bytes
-from trainopt.study.provenance import made_by
 
 COLUMNS = (
     "optimizer", "loss", "best", "early", "accuracy", "vs AdamW", "vs α = 0", "steps to AdamW's",
@@ -110,7 +111,7 @@ def _summary(results: Results) -> tuple[list[str], list[list[str]]]:
         cells = [TITLES[str(name)]]
         for table in counts:
             there = name in table.index
-            cells.append(" / ".join(str(c) for c in table.loc[str(name)]) if there else "–")
+            cells.append(counts_text(table.loc[str(name)]) if there else "–")
         rows.append([*cells, _number(rank, 1)])
     return columns, rows
 

@@ -14,15 +14,15 @@ import pandas as pd
 import torch
 
 from trainopt.bench.errors import InputError
-from trainopt.bench.folder import write_whole
+from trainopt.bench.folder import claimed, write_whole
 from trainopt.bench.progress import Progress
+from trainopt.bench.provenance import provenance
 from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import Protocol
 from trainopt.deep.search import Unit, is_done, results, run_unit
 from trainopt.deep.task import Ready, Size
 from trainopt.deep.tasks import TASKS
 from trainopt.study.processes import spread
-from trainopt.study.provenance import provenance
 from trainopt.study.storage import shared_storage
 
 _VERSIONS = ("transformers", "peft", "lion-pytorch")
@@ -98,20 +98,15 @@ def export(protocol: Protocol, out: Path, storage_url: str | None) -> None:
 
 
 def _manifest(protocol: Protocol, out: Path) -> dict[str, Any]:
-    path = out / "run.json"
-    if path.exists():
-        manifest: dict[str, Any] = json.loads(path.read_text())
-        if manifest.get("protocol") != protocol.digest:
-            raise InputError(
-                f"{out} holds results of another protocol: give another folder with --out, or "
-                "remove this one."
-            )
-        return manifest
+    identity = {"protocol": protocol.digest}
+    kept = claimed(out, "study deep", identity)
+    if kept is not None:
+        return kept
     made = provenance()
     made["versions"] |= {name: _version(name) for name in _VERSIONS}
     made["machine"]["device"] = _device_name(protocol.size)
     return {
-        "protocol": protocol.digest,
+        **identity,
         "size": protocol.size,
         **made,
         "tasks": {},

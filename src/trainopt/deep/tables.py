@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from trainopt.bench.stats import half_width
+from trainopt.bench.stats import SEARCH_LUCK, counts_text, half_width
 from trainopt.deep.compared import compared
 from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import Protocol
@@ -169,7 +169,8 @@ def headline(results: Results) -> list[str]:
         for optimizer, group in table.groupby("optimizer", sort=False) if len(table) else ():
             lower = int((group.difference < 0).sum())
             sentences.append(
-                f"{TITLES[str(optimizer)]}: {_words(counted(group).iloc[0])} against "
+                f"{TITLES[str(optimizer)]}: "
+                f"{counts_text(counted(group).iloc[0], '{} wins, {} ties, {} losses')} against "
                 f"{TITLES[group.reference.iloc[0]]}; the mean loss is lower in {lower} of "
                 f"{len(group)} tasks."
             )
@@ -177,11 +178,8 @@ def headline(results: Results) -> list[str]:
         f"With {protocol.seeds} seeds only differences well beyond the spread of the seeds can be "
         "told apart: a tie means that this study can't tell, not that there is no difference."
     )
+    sentences.append(f"Of all these differences: {SEARCH_LUCK}")
     return sentences
-
-
-def _words(count: pd.Series[int]) -> str:
-    return f"{count['win']} wins, {count['tie']} ties, {count['loss']} losses"
 
 
 def _reached(runs: list[pd.DataFrame], column: str, target: float) -> float:

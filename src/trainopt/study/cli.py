@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -12,15 +11,16 @@ import typer
 from rich.table import Table
 
 from trainopt.bench.errors import InputError
-from trainopt.bench.folder import write_whole
+from trainopt.bench.folder import claimed, write_manifest
 from trainopt.bench.optimizers import OPTIMIZERS
+from trainopt.bench.provenance import provenance
+from trainopt.bench.secrets import shown
 from trainopt.bench.terminal import sentences, show
 from trainopt.memory import human_bytes
 from trainopt.study.convex import run_convex
 from trainopt.study.convex_report import summary_cells, write_convex_report
 from trainopt.study.memory import memory_table
 from trainopt.study.protocol import read_protocol
-from trainopt.study.provenance import provenance
 from trainopt.study.tables import Results, headline
 from trainopt.study.theory import ERRORS
 from trainopt.study.theory_run import run_theory
@@ -50,8 +50,9 @@ def convex(
         try:
             run_convex(chosen, folder, storage, workers, show=True)
         except KeyboardInterrupt:
+            place = folder if storage is None else shown(storage)
             print(
-                f"Stopped. What is finished is kept in {storage or folder}; the same command goes "
+                f"Stopped. What is finished is kept in {place}; the same command goes "
                 "on from there.",
                 file=sys.stderr,
             )
@@ -75,7 +76,8 @@ def theory(
 
     Some 10 minutes; the same command goes on where an interrupted one stopped.
     """
-    slopes = run_theory(steps, seeds, out, lambda line: print(line, file=sys.stderr))
+    with sentences():
+        slopes = run_theory(steps, seeds, out, lambda line: print(line, file=sys.stderr))
     table = Table("function", "optimizer", "quantity", "slope", "95 % interval", "at the end")
     for row in slopes.to_dict("records"):
         table.add_row(
@@ -97,11 +99,12 @@ def memory(
 ) -> None:
     """Bytes of optimizer state and of a step's peak, measured and by formula."""
     with sentences():
-        chosen = _sizes(sizes)
+        identity = {"sizes": _sizes(sizes)}
+        claimed(out, "study memory", identity)
         out.mkdir(parents=True, exist_ok=True)
-        table = memory_table(chosen)
+        table = memory_table(identity["sizes"])
+    write_manifest(out, {**provenance(), **identity})
     table.to_csv(out / "memory.csv", index=False)
-    write_whole(out / "run.json", (json.dumps(provenance(), indent=2) + "\n").encode())
     shown = Table("d", "optimizer", "state", "by formula", "opt.memory()", "peak", "by formula")
     for row in table.astype(object).where(table.notna(), None).to_dict("records"):
         shown.add_row(

@@ -13,13 +13,13 @@ import optuna
 import pandas as pd
 
 from trainopt.bench.errors import InputError
-from trainopt.bench.folder import write_whole
+from trainopt.bench.folder import claimed, write_whole
 from trainopt.bench.progress import Progress
+from trainopt.bench.provenance import provenance
 from trainopt.study.batched import Batched
 from trainopt.study.facts import facts
 from trainopt.study.processes import spread
 from trainopt.study.protocol import Case, Protocol
-from trainopt.study.provenance import provenance
 from trainopt.study.search import Unit, finished, run_unit, study_name
 from trainopt.study.solvers import solver_rows
 from trainopt.study.steps import METHODS
@@ -98,21 +98,9 @@ def _search(
 
 
 def _manifest(protocol: Protocol, out: Path) -> dict[str, Any]:
-    path = out / "run.json"
-    if path.exists():
-        manifest: dict[str, Any] = json.loads(path.read_text())
-        if manifest["protocol"] != protocol.digest:
-            raise InputError(
-                f"{out} holds results of another protocol: give another folder with --out, or "
-                "remove this one."
-            )
-        return manifest
-    return {
-        "protocol": protocol.digest,
-        **provenance(),
-        "cases": {},
-        "skipped": {},
-    }
+    identity = {"protocol": protocol.digest}
+    kept = claimed(out, "study convex", identity)
+    return kept or {**identity, **provenance(), "cases": {}, "skipped": {}}
 
 
 def _solved(protocol: Protocol, manifest: dict[str, Any], out: Path, show: bool) -> list[Case]:

@@ -12,10 +12,11 @@ import plotly.graph_objects as go
 
 from trainopt.bench.folder import write_whole
 from trainopt.bench.page import filled, html_table
+from trainopt.bench.provenance import made_by
+from trainopt.bench.stats import TOO_FEW, counts_text
 from trainopt.study.measures import first_reached
 from trainopt.study.names import ABLATIONS, STYLES, TITLES, TO
 from trainopt.study.pictures import mean_curves, save_pictures
-from trainopt.study.provenance import made_by
 from trainopt.study.tables import Results, headline
 
 _FACTS = ("rows", "n", "d", "classes", "condition", "source", "licence")
@@ -78,8 +79,9 @@ def summary_cells(
     for name, row in summary.iterrows():
         cells = [TITLES[str(name)]]
         for reference in references:
-            counts = [row[f"{verdict}:{reference}"] for verdict in ("win", "tie", "loss")]
-            cells.append("–" if math.isnan(counts[0]) else " / ".join(f"{c:.0f}" for c in counts))
+            counts = row[[f"{verdict}:{reference}" for verdict in ("win", "tie", "loss")]]
+            counts.index = ["win", "tie", "loss"]
+            cells.append("–" if counts.isna().any() else counts_text(counts))
             cells.append(_signed(row[f"difference:{reference}"]))
         rho = row[f"rho:{references[0]}"]
         cells.append("–" if not math.isfinite(rho) else f"{rho:+.2f} %")
@@ -101,6 +103,7 @@ def ablations(results: Results) -> pd.DataFrame:
                 "better than Diagonal-TO": verdicts.get("win", 0),
                 "level": verdicts.get("tie", 0),
                 "worse": verdicts.get("loss", 0),
+                **({TOO_FEW: verdicts[TOO_FEW]} if TOO_FEW in verdicts else {}),
                 "median decades worse": part.difference.median(),
             }
         )
@@ -164,7 +167,7 @@ def _wide(results: Results) -> pd.DataFrame:
 
 def _budgets(table: pd.DataFrame) -> pd.DataFrame:
     """Win / tie / loss against the reference in a column per set of cases and budget."""
-    counts = table[["win", "tie", "loss"]].astype(str).agg(" / ".join, axis=1)
+    counts = table[["win", "tie", "loss"]].apply(counts_text, axis=1)
     wide = counts.unstack(["cases", "budget"])
     wide.columns = [f"{cases}, {budget} trials" for cases, budget in wide.columns]
     named: pd.DataFrame = wide.rename(index=TITLES)

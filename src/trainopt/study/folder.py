@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from trainopt.bench.errors import InputError
+from trainopt.bench.folder import read_manifest
 
 
 def read_folder(
@@ -26,14 +26,14 @@ def read_folder(
     Raises:
         InputError: something is missing, or it is of another protocol.
     """
+    manifest = read_manifest(folder) or {}
     try:
-        manifest: dict[str, Any] = json.loads((folder / "run.json").read_text())
         tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in names}
     except OSError as error:
         raise InputError(
             f"{folder} doesn't hold what `{command}` writes ({error}): run it with this folder as "
             "--out first."
         ) from error
-    if manifest["protocol"] != digest:
+    if manifest.get("protocol") != digest:
         raise InputError(f"{folder} is of another protocol: give that one with --protocol.")
     return manifest, tables

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from trainopt.bench.draw import RC
+from trainopt.bench.stats import counts_text
 from trainopt.study.measures import FLOOR
 from trainopt.study.names import STYLES, TITLES, TO
 from trainopt.study.ranking import Ranking, best_of, cliques, profile
@@ -77,14 +78,13 @@ def _forest(comparison: pd.DataFrame, cases: list[str]) -> Figure:
             colour = _VERDICTS.get(row["verdict"], "#888888")
             axes.plot([row["low"], row["high"]], [at, at], color=colour, linewidth=2)
             axes.plot(shown[i], at, "o", color=colour, markersize=4)
-        counts = rows.verdict.value_counts()
+        counts = rows.verdict.value_counts().reindex(list(_VERDICTS), fill_value=0)
         axes.axvline(0, color="#333333", linewidth=1)
         axes.set(
             xlim=(-edge, edge),
             xlabel="decades",
             yticks=y,
-            title=f"{TITLES[optimizer]}: "
-            + ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in _VERDICTS),
+            title=f"{TITLES[optimizer]}: " + counts_text(counts, "{} win, {} tie, {} loss"),
         )
         axes.set_yticklabels(cases, fontsize=9)
     return figure

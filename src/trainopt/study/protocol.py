@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from trainopt.bench.data.named import SOURCES
 from trainopt.bench.errors import InputError, did_you_mean
 from trainopt.bench.optimizers import OPTIMIZERS, Settings
 from trainopt.bench.problems import MODELS, Problem
-from trainopt.study.toml import protocol_table
+from trainopt.study.toml import digest_of, protocol_table
 
 # SVRG isn't an optimizer that `compare` can run: it needs gradients at two points.
 _SVRG: Settings = {"lr": 0.1, "lr_schedule": "constant"}
@@ -117,7 +115,7 @@ def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
         fields["trials"] = sensitivity if fields.pop("sensitivity", False) else trials
         cases.append(Case(**fields))
     starts = {name: entry.start for name, entry in OPTIMIZERS.items()} | {"svrg": _SVRG}
-    protocol = Protocol(
+    return Protocol(
         cases=tuple(cases),
         spaces={name: _space(table, name, start) for name, start in starts.items()},
         starts=starts,
@@ -134,10 +132,8 @@ def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
         baseline=tests["baseline"],
         level=tests["level"],
         resamples=tests["resamples"],
-        digest="",
+        digest=digest_of(table, quick=quick),
     )
-    described = json.dumps([table, quick], sort_keys=True)
-    return replace(protocol, digest=hashlib.sha256(described.encode()).hexdigest())
 
 
 def _space(table: dict[str, Any], name: str, start: Settings) -> dict[str, BaseDistribution]:

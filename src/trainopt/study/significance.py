@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from trainopt.bench.stats import paired_p, rho
+from trainopt.bench.stats import TOO_FEW, paired_p, rho, smallest_p
 
 Values = NDArray[np.float64]
 
@@ -73,7 +73,8 @@ def compared(table: pd.DataFrame, reference: str, level: float, resamples: int) 
         One row per optimizer and case: difference (mean over seeds of the difference of
         log₁₀(F − F*), in decades: negative is better than the reference), low and high (its 95 %
         interval), rho (of the mean losses, in percent), p_t and p_wilcoxon (corrected), and
-        verdict: "win" or "loss" when both are below `level`, else "tie".
+        verdict: "win" or "loss" when both are below `level`, else "tie"; "too few seeds" where
+        neither could be whatever the runs are.
     """
     final = table.pivot_table(
         index=["case", "seed"], columns="optimizer", values="final", observed=True
@@ -100,21 +101,31 @@ def compared(table: pd.DataFrame, reference: str, level: float, resamples: int) 
                     "rho": rho(means[optimizer], means[reference]),
                     "p_t": t_p(values, against),
                     "p_wilcoxon": wilcoxon_p(values, against),
+                    "seeds": len(pair),
                 }
             )
         if rows:
             corrected = pd.DataFrame(rows)
             for name in ("p_t", "p_wilcoxon"):
                 corrected[name] = holm(corrected[name].tolist())
+            corrected["smallest"] = [smallest_p(n, len(rows), True) for n in corrected.seeds]
             pieces.append(corrected)
     result: pd.DataFrame = pd.concat(pieces, ignore_index=True)
     significant = (result.p_t < level) & (result.p_wilcoxon < level)
-    result["verdict"] = np.where(significant, np.where(result.difference < 0, "win", "loss"), "tie")
-    return result
+    result["verdict"] = np.select(
+        [significant & (result.difference < 0), significant, result.smallest < level],
+        ["win", "loss", "tie"],
+        TOO_FEW,
+    )
+    judged: pd.DataFrame = result.drop(columns=["seeds", "smallest"])
+    return judged
 
 
 def counted(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Wins, ties and losses of every optimizer, and the median difference over cases."""
+    """Wins, ties and losses of every optimizer, and the median difference over cases.
+
+    A case with too few seeds for any verdict is none of the three.
+    """
     counts = pd.crosstab(comparison.optimizer, comparison.verdict)
     counts = counts.reindex(columns=["win", "tie", "loss"], fill_value=0)
     better = comparison.assign(better=comparison.difference < 0).groupby("optimizer").better.sum()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from trainopt.bench.stats import SEARCH_LUCK, counts_text
 from trainopt.study.folder import read_folder
 from trainopt.study.measures import by_seed, measured
 from trainopt.study.names import ABLATIONS, TO
@@ -199,8 +200,9 @@ def headline(results: Results) -> list[str]:
             (constant, "ADAM at a constant rate"),
             (baseline, "α = 0 (momentum)"),
         ):
-            verdicts = table[table.optimizer == name].verdict
-            count = [int((verdicts == verdict).sum()) for verdict in ("win", "tie", "loss")]
-            parts.append(f"{count[0]} wins, {count[1]} ties, {count[2]} losses against {what}")
+            count = counted(table[table.optimizer == name]).iloc[0]
+            words = counts_text(count, "{:.0f} wins, {:.0f} ties, {:.0f} losses")
+            parts.append(f"{words} against {what}")
         sentences.append(f"{titles[name]}, {cases} cases: " + "; ".join(parts) + ".")
+    sentences.append(f"Of all these differences: {SEARCH_LUCK}")
     return sentences

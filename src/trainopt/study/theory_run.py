@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from matplotlib.figure import Figure
 
 from trainopt.bench.draw import RC
 from trainopt.bench.figures import STYLES
-from trainopt.bench.folder import write_whole
+from trainopt.bench.folder import claimed, write_manifest, write_whole
 from trainopt.bench.optimizers import OPTIMIZERS as ENTRIES
+from trainopt.bench.provenance import provenance
 from trainopt.study import theory
-from trainopt.study.provenance import provenance
 
 
 def run_theory(steps: int, seeds: int, out: Path, say: Callable[[str], None]) -> pd.DataFrame:
@@ -30,8 +29,14 @@ def run_theory(steps: int, seeds: int, out: Path, say: Callable[[str], None]) ->
 
     Returns:
         The slopes: function, optimizer, quantity, slope, low, high, last (the mean at the end).
+
+    Raises:
+        InputError: `out` holds something else, or other steps or seeds.
     """
-    out.mkdir(parents=True, exist_ok=True)  # a folder that can't be made is no work for nothing
+    identity = {"steps": steps, "seeds": seeds}
+    kept = claimed(out, "study theory", identity)
+    manifest = kept or {**provenance(), **identity, "functions": {}}
+    write_manifest(out, manifest)
     found = _curves(steps, seeds, out, say)
     slopes: pd.DataFrame = pd.DataFrame(_slopes(found))
     say("sweep of alpha")
@@ -45,7 +50,7 @@ def run_theory(steps: int, seeds: int, out: Path, say: Callable[[str], None]) ->
     )
     slopes.to_csv(out / "slopes.csv", index=False, float_format="%.6g")
     sweep.to_csv(out / "sweep.csv", index=False, float_format="%.6g")
-    _write_manifest(found, steps, seeds, out)
+    write_manifest(out, manifest | {"functions": _functions(found, steps)})
     with mpl.rc_context(RC):
         _draw_rates(found, slopes, out / "rates.png")
         _draw_sweep(sweep, out / "sweep.png")
@@ -55,8 +60,6 @@ def run_theory(steps: int, seeds: int, out: Path, say: Callable[[str], None]) ->
 def _curves(steps: int, seeds: int, out: Path, say: Callable[[str], None]) -> pd.DataFrame:
     path = out / "curves.parquet"
     found: pd.DataFrame = pd.read_parquet(path) if path.exists() else pd.DataFrame()
-    if not found.empty and (found.t.max(), found.seed.nunique()) != (steps, seeds):
-        found = pd.DataFrame()
     for name, make in theory.FUNCTIONS.items():
         for optimizer in theory.OPTIMIZERS:
             there = (
@@ -86,7 +89,8 @@ def _slopes(found: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _write_manifest(found: pd.DataFrame, steps: int, seeds: int, out: Path) -> None:
+def _functions(found: pd.DataFrame, steps: int) -> dict[str, Any]:
+    """What is known of each function: its constants, the theorem's schedules, the conditions."""
     functions = {}
     for name, make in theory.FUNCTIONS.items():
         function = make()
@@ -100,8 +104,7 @@ def _write_manifest(found: pd.DataFrame, steps: int, seeds: int, out: Path) -> N
                 for optimizer, table in found[found.function == name].groupby("optimizer")
             },
         }
-    manifest = {**provenance(), "steps": steps, "seeds": seeds, "functions": functions}
-    write_whole(out / "run.json", (json.dumps(manifest, indent=2) + "\n").encode())
+    return functions
 
 
 def _draw_rates(found: pd.DataFrame, slopes: pd.DataFrame, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,19 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+def digest_of(table: dict[str, Any], *more: Any, quick: bool) -> str:
+    """SHA-256 in hex of all that decides a number.
+
+    Args:
+        table: of the protocol; its part [quick] counts only for the quick version.
+        more: what else decides.
+        quick: whether it is the quick version.
+    """
+    parts = {name: part for name, part in table.items() if quick or name != "quick"}
+    described = json.dumps([parts, *more, quick], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()
 
 
 @contextmanager

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
 from typing import Any
+
+from trainopt.bench.secrets import command_shown
 
 _VERSIONS = (
     "trainopt", "torch", "numpy", "scikit-learn", "scipy", "statsmodels", "optuna", "schedulefree",
@@ -15,10 +18,10 @@ _VERSIONS = (
 
 
 def provenance() -> dict[str, Any]:
-    """A JSON-like description of this process and the code it runs."""
+    """A JSON-like description of this process and the code it runs, without passwords."""
     return {
         "commit": _commit(),
-        "command": " ".join(["trainopt", *sys.argv[1:]]),
+        "command": shlex.join(command_shown(["trainopt", *sys.argv[1:]])),
         "versions": {name: version(name) for name in _VERSIONS},
         "machine": {
             "python": platform.python_version(),
@@ -28,13 +31,24 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def recorded(command: str) -> str:
+    """A command as run.json holds it, without the passwords that older ones were recorded with."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # recorded without quotes
+        words = command.split()
+    hidden = command_shown(words)
+    return command if hidden == words else shlex.join(hidden)
+
+
 def made_by(manifest: dict[str, Any]) -> str:
     """The same in words, for the foot of a page."""
     versions = ", ".join(f"{name} {value}" for name, value in manifest["versions"].items())
     machine = manifest["machine"]
+    commit = f"; commit {manifest['commit']}" if "commit" in manifest else ""
     return (
-        f"{versions}; Python {machine['python']}, {machine['cores']} cores, {machine['system']}; "
-        f"commit {manifest['commit']}."
+        f"{versions}; Python {machine['python']}, {machine['cores']} cores, {machine['system']}"
+        f"{commit}."
     )
 
 

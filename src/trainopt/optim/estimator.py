@@ -181,7 +181,6 @@ class Estimator(Optimizer):
         self.learn()
         return loss
 
-    @torch.no_grad()
     def learn(self) -> None:
         """Train A and b on the present gradients, and leave the weights where they are.
 

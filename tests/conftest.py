@@ -20,6 +20,26 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+leaks = []
+
+
+def pytest_warning_recorded(warning_message, nodeid):
+    """A leak is seen when memory is collected, often in a later test, which is innocent."""
+    if issubclass(warning_message.category, ResourceWarning):
+        leaks.append(f"in or before {nodeid}: {warning_message.message}")
+
+
+def pytest_sessionfinish(session):
+    """It fails the session instead."""
+    if leaks and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter):
+    for leak in leaks:
+        terminalreporter.write_line(f"LEAK {leak}", red=True)
+
+
 @pytest.fixture
 def start():
     """Start a command; what is left of it, with the processes it started, ends with the test."""

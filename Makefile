@@ -4,14 +4,23 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test lint results clean
+.PHONY: demo test test-all coverage lint results clean
 
 demo: $(VENV)/.installed
 	$(BIN)/trainopt compare mnist-softmax --optimizers full,diagonal,rankone,adam,sgd \
 		--epochs 10 --seeds 3 --tune 8 --out demo
 
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term
+	$(PYTEST)
+
+test-all: $(VENV)/.installed
+	$(PYTEST) -m ''
+
+# Apart from the tests, which it makes half as long again.
+coverage: $(VENV)/.installed
+	$(PYTEST) --cov --cov-report=term
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .

@@ -1,6 +1,5 @@
-"""The command as a user runs it: in a process of its own."""
+"""The command as a user runs it; in a process of its own where the process matters."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -8,32 +7,29 @@ import time
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import trainopt
+from trainopt.bench.cli import app
 
 QUICK = ["--optimizers", "diagonal,adam", "--epochs", "2", "--seeds", "2", "--tune", "2"]
 
 
-def command(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "trainopt", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
+def command(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-def test_compare_list_report_and_version(tmp_path):
-    done = command("compare", "wine-softmax", *QUICK, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_compare_list_report_and_version(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = command("compare", "wine-softmax", *QUICK)
+    assert done.exit_code == 0, done.stderr
     out = tmp_path / "runs" / "wine-softmax"
     for word in ("Diagonal-TO", "ADAM", "TO, α = 0", "ρ vs ADAM", "Report: runs/wine-softmax"):
         assert word in done.stdout
     assert len(pd.read_parquet(out / "runs.parquet")) == 4 * 2 * 3  # with A removed, too
     (out / "report.html").unlink()
     again = command("report", out)
-    assert again.returncode == 0
+    assert again.exit_code == 0
     assert (out / "report.html").exists()
     assert again.stdout.splitlines()[:4] == done.stdout.splitlines()[:4]
     listed = command("list").stdout
@@ -42,14 +38,13 @@ def test_compare_list_report_and_version(tmp_path):
     assert command("--version").stdout.strip() == trainopt.__version__
 
 
-def test_a_file_of_ones_own(tmp_path):
+def test_a_file_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.csv").write_text(
         "a,b,y\n" + "\n".join(f"{i},{i * i % 7},{['yes', 'no'][i % 2]}" for i in range(60))
     )
-    done = command(
-        "compare", "logistic", "--data", "mine.csv", "--target", "y", *QUICK, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
+    done = command("compare", "logistic", "--data", "mine.csv", "--target", "y", *QUICK)
+    assert done.exit_code == 0, done.stderr
     assert (tmp_path / "runs" / "mine-logistic" / "report.html").exists()
 
 
@@ -64,35 +59,51 @@ def test_a_file_of_ones_own(tmp_path):
         (["report", "folder"], "holds no results"),
     ],
 )
-def test_bad_input_is_one_sentence_and_code_2(tmp_path, arguments, sentence):
+def test_bad_input_is_one_sentence_and_code_2(tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file.txt").write_text("mine")
-    done = command(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
+    done = command(*arguments)
+    assert done.exit_code == 2
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file.txt", "folder"]
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(tmp_path):
-    arguments = ["compare", "digits-softmax", "--epochs", "30", "--seeds", "8", "--tune", "2"]
-    arguments += ["--optimizers", "adam,sgd", "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trainopt", *arguments], stderr=subprocess.PIPE, text=True
+def test_a_process_says_it_in_one_sentence_too(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "trainopt", "report", "nowhere"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
     )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "out" / "runs.parquet").exists() and time.monotonic() < deadline:
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("trainopt: There is no folder nowhere")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(tmp_path, start):
+    arguments = ["compare", "wine-softmax", "--optimizers", "adam,sgd", "--out", tmp_path / "out"]
+    arguments += ["--epochs", "5", "--tune", "2", "--seeds"]
+    # More seeds than it can run before the signal comes, however busy the machine is.
+    process = start(
+        [sys.executable, "-m", "trainopt", *map(str, arguments), "100000"], stderr=subprocess.PIPE
+    )
+    while not (tmp_path / "out" / "runs.parquet").exists():
+        assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
+    process.send_signal(signal.SIGINT)
     _, stderr = process.communicate()
     assert process.returncode == 130, stderr
     assert "the same command goes on from there" in stderr
     assert "Traceback" not in stderr
     kept = pd.read_parquet(tmp_path / "out" / "runs.parquet")
-    assert command(*arguments).returncode == 0
+    seeds = int(kept.seed.max()) + 2
+    assert command(*arguments, seeds).exit_code == 0
     whole = pd.read_parquet(tmp_path / "out" / "runs.parquet")
-    assert len(whole) == 31 * 8 * 3
+    assert len(whole) == 6 * seeds * 3
     pd.testing.assert_frame_equal(whole.iloc[: len(kept)], kept)
 
 

@@ -38,6 +38,12 @@ def calls(monkeypatch):
     return started
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No pictures, most of the time of a small comparison: other tests look at them."""
+    monkeypatch.setattr("trainopt.bench.report.save_pngs", lambda *_: None)
+
+
 def untimed(path):
     return pd.read_parquet(path / "runs.parquet").drop(columns="seconds")
 
@@ -61,6 +67,7 @@ def test_the_table_and_the_folder(tmp_path, calls):
         assert {json.loads(s) == settings for s in runs[runs.optimizer == name].settings} == {True}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nothing_is_computed_twice(tmp_path, calls):
     compare(tmp_path)
     first = untimed(tmp_path)
@@ -76,6 +83,7 @@ def test_nothing_is_computed_twice(tmp_path, calls):
     assert set(calls) == {("momentum", seed) for seed in (*tuning.SEEDS, 0)}
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("stop_at", [2, 8, 19])
 def test_an_interrupted_comparison_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, stop_at):
     """The stop comes inside a run, in tuning and in final runs."""
@@ -177,6 +185,7 @@ def page_of(folder):
     return (folder / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_two_searches_share_one_storage(tmp_path, calls):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     one = compare(tmp_path / "a", storage=url)
@@ -186,6 +195,7 @@ def test_two_searches_share_one_storage(tmp_path, calls):
     assert one.train_loss.tolist() == two.train_loss.tolist()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_tuning_and_without_a_folder():
     table = compare(tune=0, seeds=1)
     assert {json.loads(s)["lr"] for s in table[table.optimizer == "sgd"].settings} == {0.1}
@@ -207,6 +217,7 @@ def test_bad_requests_leave_nothing(tmp_path, changes, sentence):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_results_of_another_comparison_are_not_touched(tmp_path):
     compare(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}

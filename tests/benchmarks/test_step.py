@@ -57,6 +57,13 @@ def test_the_command_writes_its_tables(tmp_path, monkeypatch):
     monkeypatch.setattr(step, "limits", lambda device, repeats: {"copy": 10.0, "read": 20.0})
     monkeypatch.setattr("trainopt.benchmarks.cli.limits", step.limits)
 
+    # Two processes for an optimizer: one optimizer is enough.
+    first_steps = step.first_steps
+    monkeypatch.setattr(
+        "trainopt.benchmarks.cli.first_steps",
+        lambda device: itertools.islice(first_steps(device), 1),
+    )
+
     def tiny():
         return torch.nn.Linear(3, 2), lambda model: model(torch.ones(4, 3)).square().mean()
 

@@ -1,15 +1,15 @@
 """The study as a whole, tiny: runs, stops, goes on, and is reported."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import optuna
 import pandas as pd
 import pytest
 from tiny_task import tiny
+from typer.testing import CliRunner
 
+from trainopt.bench.cli import app
 from trainopt.bench.errors import InputError
 from trainopt.deep import search
 from trainopt.deep.protocol import read_protocol
@@ -99,12 +99,9 @@ def test_the_first_trial_is_the_start_and_divergence_the_worst(protocol_file, tm
 
 def test_the_command_and_its_report(protocol_file, tmp_path):
     out = tmp_path / "deep"
-    command = [
-        *(sys.executable, "-m", "trainopt", "study", "deep", "--protocol", str(protocol_file)),
-        *("--out", str(out), "--size", "cpu"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    command = ["study", "deep", "--protocol", str(protocol_file), "--out", str(out)]
+    done = CliRunner().invoke(app, [*command, "--size", "cpu", "--workers", "1"])
+    assert done.exit_code == 0, done.output
     for word in ("CNN on MNIST", "AdamW on Ĝ", "TO, α = 0", "against AdamW", "Report:"):
         assert word in done.stdout
     protocol = read_protocol(protocol_file)
@@ -159,8 +156,7 @@ def test_a_task_without_its_parts_is_skipped_with_a_sentence(protocol_file, tmp_
 
 
 def test_compare_takes_a_deep_task_and_says_what_it_doesnt_take():
-    command = [sys.executable, "-m", "trainopt", "compare", "cnn", "--epochs", "3"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
+    done = CliRunner().invoke(app, ["compare", "cnn", "--epochs", "3"])
+    assert done.exit_code == 2
     assert "cnn is a deep task" in done.stderr
     assert "leave out --epochs" in done.stderr

@@ -1,16 +1,20 @@
 """The tasks on what their packages hold; skipped where no registry answers."""
 
+import copy
 import math
+from functools import cache
 
 import pytest
 import torch
 from torch import nn
 
+from trainopt.bench.data import text
 from trainopt.bench.errors import InputError
+from trainopt.deep import stored
 from trainopt.deep.models import CNN, Decoder, ResNet
 from trainopt.deep.runner import evaluate
 from trainopt.deep.task import Rows, mean_loss, split
-from trainopt.deep.tasks import TASKS, task_named
+from trainopt.deep.tasks import TASKS, llama, sentences, task_named
 from trainopt.deep.tasks.novels import windows
 from trainopt.deep.tasks.sentences import Pooled
 
@@ -23,6 +27,20 @@ def built(name):
         return TASKS[name].build("cpu")
     except InputError as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture(params=["few", pytest.param("all", marks=pytest.mark.slow)])
+def rows(request, monkeypatch, tmp_path):
+    """All of the real texts, or few; frozen layers put what they make of few into `tmp_path`."""
+    if request.param == "all":
+        return "all"
+    monkeypatch.setattr(sentences, "sentiment", lambda: text.sentiment()[:800])
+    monkeypatch.setattr(llama, "whole_text", lambda: text.austen()["Emma"][:30_000])
+    read_once = cache(llama.smollm2)
+    monkeypatch.setattr(llama, "smollm2", lambda: copy.deepcopy(read_once()))
+    monkeypatch.setattr(llama, "_ROWS", {"train": 40, "tune": 8, "validation": 8, "probe": 8})
+    monkeypatch.setattr(stored, "cache", lambda: tmp_path)
+    return "few"
 
 
 def test_windows_are_followed_by_the_next_symbol():
@@ -94,7 +112,7 @@ def test_tasks_from_scratch_start_at_chance_and_learn(name):
 
 @pytest.mark.real
 @warned
-def test_the_encoders_last_layers_are_those_of_the_whole_encoder():
+def test_the_encoders_last_layers_are_those_of_the_whole_encoder(rows):
     from trainopt.bench.data.weights import minilm
 
     task = built("encoder")
@@ -107,12 +125,13 @@ def test_the_encoders_last_layers_are_those_of_the_whole_encoder():
     assert sum(p.numel() for p in model.encoder.parameters()) == sum(
         p.numel() for p in bert.encoder.layer[-2:].parameters()
     )
-    assert len(task.train) > 1500
+    assert len(task.train) > 1500 if rows == "all" else len(task.train) == 800 - 256 - 256 - 128
     assert 0.3 < task.validation.targets.float().mean() < 0.7
 
 
 @pytest.mark.real
 @warned
+@pytest.mark.usefixtures("rows")
 def test_lora_starts_as_the_model_it_adapts():
     full, lora = built("llama"), built("llama-lora")
     rows = full.validation[:4]

@@ -1,9 +1,12 @@
 """The theory study, small: the slopes, the conditions and where boundedness ends."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from trainopt.study import theory
 from trainopt.study.theory import (
     Quadratic,
     alpha_sweep,
@@ -58,7 +61,8 @@ def test_the_factor_predicts_where_boundedness_ends(optimizer):
     assert not clear.bounded.all()
 
 
-def test_the_study_writes_and_goes_on(tmp_path):
+def test_the_study_writes_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(theory, "slope", partial(slope, resamples=50))
     said = []
     slopes = run_theory(60, 2, tmp_path, said.append)
     assert {p.name for p in tmp_path.iterdir()} == {

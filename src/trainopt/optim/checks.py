@@ -96,18 +96,25 @@ def check_variables(
                 )
 
 
-def fits(
-    held: Mapping[str, Any],
-    names: tuple[str, ...],
-    shapes: tuple[Sequence[int], ...],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> bool:
-    """Return whether `held` has these variables, quickly; `check_variables` says what is wrong."""
-    if len(held) != len(names):
-        return False
-    for name, shape in zip(names, shapes, strict=True):
-        x = held.get(name)
-        if not isinstance(x, Tensor) or x.shape != shape or x.dtype != dtype or x.device != device:
-            return False
-    return True
+def gradients_fit(params: list[Tensor], grads: list[Tensor]) -> bool:
+    """Return whether `check_gradient` would pass for all, quickly."""
+    return (
+        [g.shape for g in grads] == [p.shape for p in params]
+        and [g.device for g in grads] == [p.device for p in params]
+        and {g.layout for g in grads} <= {torch.strided}
+    )
+
+
+def variables_fit(params: list[Tensor], state: Sequence[Sequence[Any]], dtype: torch.dtype) -> bool:
+    """Return whether these variables, each like its weights, would pass `check_variables`, quickly.
+
+    All of one `dtype`; real parameters.
+    """
+    shapes, devices = [p.shape for p in params], [p.device for p in params]
+    return all(
+        set(map(type, values)) == {Tensor}
+        and {x.dtype for x in values} == {dtype}
+        and [x.shape for x in values] == shapes
+        and [x.device for x in values] == devices
+        for values in state
+    )

@@ -15,9 +15,17 @@ from ..learning import Gradient, Weights
 from ..memory import available_bytes, human_bytes
 from ..schedules import Schedule
 from ..settings import RATES, check_group, rate_at, settings_of, with_settings
-from .checks import check_gradient, check_memory, check_variables, fits
+from .checks import check_gradient, check_variables, gradients_fit, variables_fit
 from .fused import KernelCall, kernel_calls, may_run_fused
-from .model import Model, joint_vector, own_vector, real, real_numel, state_dtype
+from .model import (
+    Model,
+    Vector,
+    joint_vector,
+    own_vector,
+    real_numel,
+    real_shape,
+    state_dtype,
+)
 from .plain import StepRecord, Tensors, take_step
 
 # torch wraps this method to keep torch.compile out of it, by importing the compiler: a second in
@@ -344,7 +352,7 @@ class Estimator(Optimizer):
             for p in group["params"]:
                 if p not in self.state:
                     vector = joint or own_vector(p)
-                    shapes = model.form.shapes(real(p).shape, vector.numel)
+                    shapes = model.form.shapes(real_shape(p), vector.numel)
                     numbers = sum(torch.Size(shape).numel() for shape in shapes)
                     size = numbers * state_dtype(group, vector).itemsize
                     needed[p.device] = needed.get(p.device, 0) + size
@@ -374,7 +382,7 @@ class Estimator(Optimizer):
         model, joint = self.model(merged), joint_vector(merged)
         for p, key in zip(group["params"], saved["params"], strict=False):
             if held := state.get(key):
-                shapes = model.shapes(real(p).shape, joint or own_vector(p))
+                shapes = model.shapes(real_shape(p), joint or own_vector(p))
                 expected = dict(zip(model.variables, shapes, strict=True))
                 check_variables(held, expected, None, None, p, type(self).__name__)
 
@@ -399,32 +407,51 @@ class Estimator(Optimizer):
         The name is torch's: `torch.compile` runs a method of this name without tracing it.
         """
         active = [p for p in group["params"] if p.grad is not None]
-        name = type(self).__name__
-        for p in active:
-            check_gradient(p, p.grad, name)
-            check_memory(p)
-        model, joint = self.model(group), joint_vector(group)
-        names = model.variables
-        for p in active:
-            vector = joint or own_vector(p)
-            dtype = state_dtype(group, vector)
-            shape = (*p.shape, 2) if p.is_complex() else p.shape
-            shapes = model.shapes(shape, vector)
-            held = self.state[p]
-            if not held:
-                if model.form.dense and hasattr(p, "placements"):
-                    raise TypeError(
-                        f"{name} can't hold a sharded parameter (DTensor), whose rows of A need "
-                        "all weights: use DiagonalTO or RankOneTO."
-                    )
-                held.update(model.init(p, dtype, vector))
-            if not fits(held, names, shapes, dtype, p.device):
-                expected = dict(zip(names, shapes, strict=True))
-                check_variables(held, expected, dtype, p.device, p, name)
-            params.append(p)
-            grads.append(p.grad)
-            for variable, pieces in zip(names, state, strict=True):
-                pieces.append(held[variable])
+        found = [p.grad for p in active if p.grad is not None]
+        model, joint, name = self.model(group), joint_vector(group), type(self).__name__
+        if not gradients_fit(active, found):
+            for p, grad in zip(active, found, strict=True):
+                check_gradient(p, grad, name)
+        held = [self.state[p] for p in active]
+        for p, variables in zip(active, held, strict=True):
+            if not variables:
+                self._start(p, variables, group, model, joint)
+        count, names = len(model.variables), model.variables
+        alike = model.form.like_weights and {len(variables) for variables in held} <= {count}
+        if alike and len({p.dtype for p in active}) == 1 and not active[0].is_complex():
+            values = [[variables.get(each) for variables in held] for each in names]
+            alike = variables_fit(
+                active, values, state_dtype(group, joint or own_vector(active[0]))
+            )
+        else:
+            alike = False
+        if not alike:
+            for p, variables in zip(active, held, strict=True):
+                vector = joint or own_vector(p)
+                expected = zip(names, model.shapes(real_shape(p), vector), strict=True)
+                dtype = state_dtype(group, vector)
+                check_variables(variables, dict(expected), dtype, p.device, p, name)
+        params += active
+        grads += found
+        for each, pieces in zip(names, state, strict=True):
+            pieces += [variables[each] for variables in held]
+
+    def _start(
+        self,
+        param: Tensor,
+        variables: dict[str, Tensor],
+        group: dict[str, Any],
+        model: Model,
+        joint: Vector | None,
+    ) -> None:
+        """Fill the variables of a parameter that takes its first step."""
+        if model.form.dense and hasattr(param, "placements"):
+            raise TypeError(
+                f"{type(self).__name__} can't hold a sharded parameter (DTensor), whose rows of A "
+                "need all weights: use DiagonalTO or RankOneTO."
+            )
+        vector = joint or own_vector(param)
+        variables.update(model.init(param, state_dtype(group, vector), vector))
 
     def _plan(self, group: dict[str, Any], descends: bool) -> Plan | None:
         """Gather what a step on this group needs, checked; None when nothing has a gradient."""

@@ -83,6 +83,11 @@ def real(x: Tensor) -> Tensor:
     return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
 
 
+def real_shape(param: Tensor) -> Sequence[int]:
+    """Return the shape of the real view of `param`."""
+    return (*param.shape, 2) if param.is_complex() else param.shape
+
+
 def real_numel(param: Tensor) -> int:
     """Return how many real numbers `param` holds: two for a complex one."""
     return param.numel() * (2 if param.is_complex() else 1)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..kernels import StepRates, computed_in
 from ..rules import ClosedForm, descend, learn
 from ..vectors import Vectors, flatten, slices
+from .checks import check_memory
 from .model import Model, joint_weights, real
 from .paths import closed_form
 
@@ -53,7 +54,13 @@ def take_step(
     rates: StepRates,
     held: dict[Tensor, dict[str, Tensor]],
 ) -> StepRecord:
-    """Take the step; `held` is the optimizer's state, which a differentiable step replaces."""
+    """Take the step; `held` is the optimizer's state, which a differentiable step replaces.
+
+    Raises:
+        ValueError: weights or gradients have no memory.
+    """
+    for p in tensors.params:
+        check_memory(p)
     closed = closed_form(model)
     if closed is None:
         joint = group.get("scope") == "group"

@@ -12,22 +12,30 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 
-def check_memory(param: Tensor) -> None:
-    """Raise a ValueError when weights or gradient have numbers and no memory.
+def check_memory(params: Sequence[Tensor]) -> None:
+    """Raise a ValueError when weights or gradients have numbers and no memory.
 
     Whoever frees a storage by `resize_(0)` and steps before it is back would read address 0.
     """
-    for what, x in (("weights", param), ("gradient", param.grad)):
-        if x is None:
+    for what in ("weights", "gradient"):
+        tensors = [p if what == "weights" else p.grad for p in params]
+        # A DTensor and a tensor on "meta" have no address of their own.
+        plain = [
+            x
+            for x in tensors
+            if type(x) in (Tensor, Parameter) and x.device.type in ("cpu", "cuda")
+        ]
+        if 0 not in [x.data_ptr() for x in plain]:
             continue
-        plain = type(x) in (Tensor, torch.nn.Parameter) and x.device.type in ("cpu", "cuda")
-        if plain and x.numel() and not x.data_ptr():
-            raise ValueError(
-                f"the {what} of the parameter of shape {tuple(param.shape)} have no memory, their "
-                "storage was freed: restore it before step()."
-            )
+        for x in plain:
+            if x.numel() and not x.data_ptr():
+                raise ValueError(
+                    f"the {what} of the parameter of shape {tuple(x.shape)} have no memory, their "
+                    "storage was freed: restore it before step()."
+                )
 
 
 def check_gradient(param: Tensor, grad: Tensor, optimizer: str) -> None:

@@ -123,13 +123,13 @@ def _call(
     dtype, gradient_dtype, state_dtype = dtypes
     if dtype != gradient_dtype:
         return f"a gradient of {gradient_dtype} belongs to weights of {dtype}"
-    function = kernel(device, model)
-    if function is None:
-        what = " by ".join(type(part).__name__ for part in model[:2])
-        return f"there is none for {what} on {device.type}"
     kernels = _kernels(device, dtype, state_dtype)
     if isinstance(kernels, str):
         return kernels
+    function = kernel(kernels.DEVICE, model)
+    if function is None:
+        what = " by ".join(type(part).__name__ for part in model[:2])
+        return f"there is none for {what} on {kernels.DEVICE}"
     if not _laid_out_alike(lists):
         return "a tensor's memory isn't laid out as its state"
     w, g, *state = lists
@@ -140,16 +140,14 @@ def _call(
     joint = group.get("scope") == "group"
     x = None
     if model.form.dense:
-        for p in params:
-            check_memory(p)
+        check_memory(params)
         flat = [piece.detach().to(wide) for piece in w]
         x = joint_weights(group, params, flat) if joint else flat[0].reshape(-1)
     first = [0, len(w)] if joint else list(range(len(w) + 1))
     batch = Batch(w, g, state, estimate, first, x)
     prepared = kernels.prepare(batch)
     if prepared == NO_MEMORY:
-        for p in params:
-            check_memory(p)
+        check_memory(params)
     return prepared if isinstance(prepared, str) else KernelCall(function, params, batch, prepared)
 
 

@@ -59,8 +59,7 @@ def take_step(
     Raises:
         ValueError: weights or gradients have no memory.
     """
-    for p in tensors.params:
-        check_memory(p)
+    check_memory(tensors.params)
     closed = closed_form(model)
     if closed is None:
         joint = group.get("scope") == "group"

@@ -21,7 +21,8 @@ def check_memory(params: Sequence[Tensor]) -> None:
     Whoever frees a storage by `resize_(0)` and steps before it is back would read address 0.
     """
     for what in ("weights", "gradient"):
-        tensors = [p if what == "weights" else p.grad for p in params]
+        gradients = [p.grad for p in params if p.grad is not None]
+        tensors = params if what == "weights" else gradients
         # A DTensor and a tensor on "meta" have no address of their own.
         plain = [
             x

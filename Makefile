@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-all coverage lint results clean
+.PHONY: demo test test-all coverage asan mutants lint results clean
 
 demo: $(VENV)/.installed
 	$(BIN)/trainopt compare mnist-softmax --optimizers full,diagonal,rankone,adam,sgd \
@@ -15,8 +15,21 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 test: $(VENV)/.installed
 	$(PYTEST)
 
-test-all: $(VENV)/.installed
+test-all: $(VENV)/.installed asan
 	$(PYTEST) -m ''
+
+# The kernels with every access to memory checked, through what users do to weights and state.
+CXX_FOR_ASAN ?= g++
+asan: $(VENV)/.installed
+	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
+	TRAINOPT_CACHE="$$cache" CXX="$(CXX_FOR_ASAN) -fsanitize=address -g" \
+	LD_PRELOAD="$$($(CXX_FOR_ASAN) -print-file-name=libasan.so) $$($(CXX_FOR_ASAN) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest -q -k "not compiled" \
+		tests/kernels/test_kernels.py tests/optim/test_checks.py tests/optim/test_exactness.py
+
+# Some forty wrong changes to rules, optimizers, kernels and schedules: which no test notices.
+mutants: $(VENV)/.installed
+	$(BIN)/python tests/mutants/run.py
 
 # Apart from the tests, which it makes half as long again.
 coverage: $(VENV)/.installed

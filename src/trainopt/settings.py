@@ -31,22 +31,23 @@ def rate_at(rate: Rate, t: float | Tensor) -> float | Tensor:
 
 def settings_of(part: Any) -> dict[str, Any]:
     """Return the fields of a form, a learning rule or a reading, as settings of a param group."""
-    return {_setting(f): getattr(part, f.name) for f in _fields(part)}
+    return {setting: getattr(part, field) for field, setting in _fields(part)}
 
 
 def with_settings(part: T, group: dict[str, Any]) -> T:
     """Return the form, rule or reading with its fields as the param group has them."""
-    chosen = {f.name: group[_setting(f)] for f in _fields(part)}
-    return dataclasses.replace(part, **chosen) if chosen else part  # type: ignore[type-var]
+    fields = _fields(part)
+    if all(group[setting] is getattr(part, field) for field, setting in fields):
+        return part
+    chosen = {field: group[setting] for field, setting in fields}
+    return dataclasses.replace(part, **chosen)  # type: ignore[type-var]
 
 
-def _fields(part: Any) -> tuple[Any, ...]:
-    return dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
-
-
-def _setting(field: Any) -> str:
-    name: str = field.metadata.get("setting", field.name)
-    return name
+def _fields(part: Any) -> list[tuple[str, str]]:
+    """The fields of a dataclass, each with the name of its setting."""
+    if not dataclasses.is_dataclass(part):
+        return []
+    return [(f.name, f.metadata.get("setting", f.name)) for f in dataclasses.fields(part)]
 
 
 def check_group(group: dict[str, Any]) -> None:

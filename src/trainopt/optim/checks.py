@@ -114,16 +114,25 @@ def gradients_fit(params: list[Tensor], grads: list[Tensor]) -> bool:
     )
 
 
-def variables_fit(params: list[Tensor], state: Sequence[Sequence[Any]], dtype: torch.dtype) -> bool:
-    """Return whether these variables, each like its weights, would pass `check_variables`, quickly.
+def variables_fit(
+    params: list[Tensor],
+    state: Sequence[Sequence[Any]],
+    shapes: Sequence[Sequence[Sequence[int]]],
+    dtype: torch.dtype,
+) -> bool:
+    """Return whether these variables would pass `check_variables`, quickly.
 
-    All of one `dtype`; real parameters.
+    Args:
+        params: real parameters.
+        state: a list per variable.
+        shapes: of each of them.
+        dtype: of all.
     """
-    shapes, devices = [p.shape for p in params], [p.device for p in params]
+    devices = [p.device for p in params]
     return all(
         set(map(type, values)) == {Tensor}
         and {x.dtype for x in values} == {dtype}
-        and [x.shape for x in values] == shapes
+        and [x.shape for x in values] == shapes_of
         and [x.device for x in values] == devices
-        for values in state
+        for values, shapes_of in zip(state, shapes, strict=True)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, overload
 
 import torch
@@ -416,12 +416,16 @@ class Estimator(Optimizer):
         for p, variables in zip(active, held, strict=True):
             if not variables:
                 self._start(p, variables, group, model, joint)
-        count, names = len(model.variables), model.variables
-        alike = model.form.like_weights and {len(variables) for variables in held} <= {count}
-        if alike and len({p.dtype for p in active}) == 1 and not active[0].is_complex():
+        names = model.variables
+        alike = {p.dtype for p in active} == {p.dtype for p in active[:1]}
+        if alike and not any(map(Tensor.is_complex, active[:1])):
+            vector = joint or own_vector(active[0]) if active else None
             values = [[variables.get(each) for variables in held] for each in names]
-            alike = variables_fit(
-                active, values, state_dtype(group, joint or own_vector(active[0]))
+            alike = {len(variables) for variables in held} <= {len(names)} and (
+                vector is None
+                or variables_fit(
+                    active, values, _shapes(model, active, joint), state_dtype(group, vector)
+                )
             )
         else:
             alike = False
@@ -497,6 +501,14 @@ class Estimator(Optimizer):
         step = group["step"]
         step.add_((step > 0) | (rates.lr != 0) if may_hold else 1)
         return records
+
+
+def _shapes(model: Model, params: list[Tensor], joint: Vector | None) -> list[list[Sequence[int]]]:
+    """The shapes of the variables of real parameters: a list per variable."""
+    if model.form.like_weights:
+        return [[p.shape for p in params]] * len(model.variables)
+    each = [model.shapes(p.shape, joint or own_vector(p)) for p in params]
+    return [list(shapes) for shapes in zip(*each, strict=True)]
 
 
 def evaluated(closure: Callable[[], float] | None) -> float | None:

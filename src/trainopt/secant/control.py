@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from .detect import Check
+
 
 @dataclass
 class Progress:
@@ -16,7 +18,8 @@ class Progress:
         passes: passes ended.
         until: the pass at whose end the base phase ends.
         secant: whether the base phase has ended.
-        retired: whether the base optimizer has taken over for good.
+        check: whether rows are known to repeat.
+        held: whether what a check compares with was measured with the weights at rest.
         base_steps: the base phase's own clock, t in lr / (1 + t / steps of a pass).
         slower: what the base phase's rate is multiplied by after restarts.
         reference: the gradient's norm that a diverging base phase is compared with; 0 before.
@@ -25,10 +28,13 @@ class Progress:
         losses: the sum of r × loss over them; NaN where a step came without.
         spoiled: whether the present chunk can't be used.
         moves: steps of the weights in a pass.
-        low: the lowest merit at a pass's end: ‖Ĝ‖, or the loss where it is given.
-        stuck: passes since.
+        by_loss: whether the merit is the loss; else it is ‖Ĝ‖.
+        low: the lowest merit at a pass's end since the pairs were last dropped.
+        least: the lowest since the secant phase began; that of the vector `best`.
+        stuck: passes since `low`.
         good: lows in a row.
         need: lows in a row that it takes to move by chunks again.
+        moved: whether a step along −A⁻¹Ĝ was taken.
         radius: the longest step allowed.
         clipped: whether the last step was cut to it.
         slope: Ĝᵀs of the last step s; 0 where there was none.
@@ -41,7 +47,8 @@ class Progress:
     steps: int = 0
     passes: int = 0
     secant: bool = False
-    retired: bool = False
+    check: Check = Check.DUE
+    held: bool = False
     base_steps: int = 0
     slower: float = 1.0
     reference: float = 0.0
@@ -49,10 +56,13 @@ class Progress:
     norms: float = 0.0
     losses: float = 0.0
     spoiled: bool = False
+    by_loss: bool = False
     low: float = math.inf
+    least: float = math.inf
     stuck: int = 0
     good: int = 0
     need: int = 1
+    moved: bool = False
     radius: float = math.inf
     clipped: bool = False
     slope: float = 0.0
@@ -62,6 +72,11 @@ class Progress:
     def begin_chunk(self) -> None:
         """Start the sums over a chunk's rows."""
         self.rows, self.norms, self.losses, self.spoiled = 0, 0.0, 0.0, False
+
+    @property
+    def retired(self) -> bool:
+        """Whether the base optimizer has taken over for good."""
+        return self.check is Check.FAILED
 
     def end_pass(self, merit: float, chunks: int, patience: int) -> bool:
         """Choose how often the weights move in the next pass.
@@ -75,7 +90,9 @@ class Progress:
         self.stuck = 0 if merit < self.low else self.stuck + 1
         self.low = min(merit, self.low)
         self.good = self.good + 1 if self.stuck == 0 else 0
-        if self.stuck == 0:
+        if self.check is Check.BY_PASS:
+            self.moves = 1
+        elif self.stuck == 0:
             if self.moves > 1 or self.good >= self.need:
                 self.moves = min(2 * self.moves, chunks)
         elif self.stuck >= patience and self.moves > 1:

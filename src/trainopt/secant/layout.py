@@ -21,6 +21,7 @@ class Layout:
         shapes: of each as reals; a complex number is two.
         size: d.
         dtype: the widest of the parameters', at least float32.
+        lowest: the dtype of least precision among the parameters'.
         device: the first parameter's.
     """
 
@@ -32,12 +33,13 @@ class Layout:
         self.size = sum(self._sizes)
         self.device = reals[0].device
         self.dtype = torch.float32
+        self.lowest = max((p.dtype for p in reals), key=lambda dtype: torch.finfo(dtype).eps)
         for p in reals:
             self.dtype = torch.promote_types(self.dtype, p.dtype)
 
     def views(self, vectors: Tensor) -> list[Tensor]:
         """Return, for each parameter, its part of `vectors`, (…, d): (…, *shape), shared."""
-        parts = vectors.split(self._sizes, dim=-1)
+        parts = torch.split(vectors, self._sizes, dim=-1)
         return [
             part.view(*vectors.shape[:-1], *shape)
             for part, shape in zip(parts, self.shapes, strict=True)

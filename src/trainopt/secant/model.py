@@ -27,7 +27,6 @@ class Visit(NamedTuple):
     residual: float
     change: float
     predicted: float
-    s_bs: float = 0.0
 
 
 class Move(NamedTuple):
@@ -55,7 +54,6 @@ class Model:
         points: u_k, (K, d); 0 where the chunk wasn't seen.
         gradients: c_k, (K, d).
         seen: (K,), which chunks were.
-        delta: δ, the curvature where no pair says another.
     """
 
     def __init__(
@@ -71,7 +69,7 @@ class Model:
         # P (u_k − r) with one r for each row of P, and P Σ p_k c_k: the terms of Ĝ in P's basis.
         self.offsets = torch.zeros(2 * pairs, count, dtype=torch.float64)
         self.slopes = torch.zeros(2 * pairs, dtype=torch.float64)
-        self._forget_matrices()
+        self._known: tuple[Tensor, Tensor, Tensor] | None = None
 
     # What is seen -----------------------------------------------------------------------------
 
@@ -112,11 +110,9 @@ class Model:
         near = self.points - self.points[owner]
         self.offsets[rows] = (changed @ near.T).to("cpu", torch.float64)
         self.slopes[rows] = (changed @ (self.weights @ self.gradients)).to("cpu", torch.float64)
-        self._forget_matrices()
+        self._known = None
 
-    def _judge(
-        self, chunk: int, s: Tensor, y: Tensor, products: tuple[Tensor, Tensor]
-    ) -> Visit:
+    def _judge(self, chunk: int, s: Tensor, y: Tensor, products: tuple[Tensor, Tensor]) -> Visit:
         with_pairs, own = products
         ss, sy, yy = float(own[0, 0]), float(own[0, 1]), float(own[1, 1])
         live, n, _ = self._matrices()
@@ -132,7 +128,6 @@ class Model:
             residual=math.sqrt(max(0.0, yy - 2 * y_bs + bs_bs)),
             change=math.sqrt(max(0.0, yy)),
             predicted=float(self.gradients[chunk] @ s) + 0.5 * s_bs,
-            s_bs=s_bs,
         )
 
     def clear(self) -> None:
@@ -140,7 +135,7 @@ class Model:
         self.pairs.clear()
         self.offsets.zero_()
         self.slopes.zero_()
-        self._forget_matrices()
+        self._known = None
 
     def forget(self) -> None:
         """Drop everything, as if no chunk had been seen."""
@@ -184,8 +179,13 @@ class Model:
         gradient -= in_full[0]
         return Move(gradient, in_full[1].sub_(gradient, alpha=1 / delta), spread)
 
+    def spread(self, w: Tensor) -> float:
+        """Return the largest ‖w − u_k‖."""
+        return float(torch.linalg.vector_norm(w - self.points, dim=1).max())
+
     @property
     def delta(self) -> float:
+        """δ, the curvature where no pair says another."""
         return self.scale / (self.pairs.gamma or self.lr)
 
     def _matrices(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -201,9 +201,6 @@ class Model:
             self._known = rows, n, torch.einsum("k,kij->ij", self.shares, n)
         return self._known
 
-    def _forget_matrices(self) -> None:
-        self._known: tuple[Tensor, Tensor, Tensor] | None = None
-
     # What is kept -----------------------------------------------------------------------------
 
     def small(self) -> dict[str, Any]:
@@ -213,8 +210,15 @@ class Model:
 
     def load_small(self, small: dict[str, Any]) -> None:
         """Take what `small` returned."""
-        for owner, names in ((self, ("seen", "offsets", "slopes")), (self.pairs, ("gram", "owner", "born"))):
-            for name in names:
-                getattr(owner, name).copy_(small[name])
-        self.pairs.gamma = small["gamma"]
-        self._forget_matrices()
+        held = {"seen": self.seen, "offsets": self.offsets, "slopes": self.slopes}
+        pairs = self.pairs
+        held |= {"gram": pairs.gram, "owner": pairs.owner, "born": pairs.born}
+        for name, own in held.items():
+            if small[name].shape != own.shape:
+                raise ValueError(
+                    f"{name} in the state dict has the shape {tuple(small[name].shape)} and not "
+                    f"{tuple(own.shape)}: load it with the plan and pairs it was saved with."
+                )
+            own.copy_(small[name])
+        pairs.gamma = small["gamma"]
+        self._known = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, overload
@@ -11,29 +12,61 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from .control import Losses, Progress
-from .detect import Repeats
+from .base import RESTART, SLOWER, sgd, slow_down
+from .descent import Descent, Settings
 from .layout import Layout, real
-from .model import Model
-from .plan import Followed, Place, Plan
+from .plan import Followed, Plan
 from .sampler import ChunkSampler
-
-RESTART = 10.0  # the base phase diverges where ‖g‖ is this many times the first one
-RISE = 3.0  # an overshoot is grave where the slope has turned and is this many times as steep
-FALLBACK = 30.0  # the model has failed where ‖Ĝ‖ is this many times its lowest
-WORSE = 0.2  # a pass has failed where the loss is this part above its lowest
-
-SINGLE = ("point_sum", "gradient_sum", "origin", "best", "gradient", "jump_s", "jump_y")
-"""The single vectors of the state, after those of the model."""
 
 
 class SecantTO(Optimizer):
-    """TODO."""
+    """A Trainable Optimizer whose A is trained by secants over fixed chunks of the data.
+
+    The data are read in K chunks, the same rows in the same chunk in every pass. Chunk k keeps its
+    mean gradient c_k at the point u_k of its last visit, and a BFGS matrix B_k of secant pairs:
+
+        Ĝ(w) = Σ p_k [c_k + B_k (w − u_k)] = A w + b,    w ← w − A⁻¹ Ĝ(w)   at each chunk's end.
+
+    Every row counts once in Ĝ, so that sampling noise cancels in it instead of being averaged. The
+    first passes are the base optimizer's; from then on the weights rest while a chunk is read.
+
+    Each step costs a multiply-add per weight; a chunk's end O((K + M) d + K M³). The state is
+    (2K + 2M + 7) d numbers, at least float32, on the device of the first parameter.
+
+    The objective must be fixed: each row's gradient at given weights is always the same. Dropout,
+    augmentation, batch norm over shuffled batches and a loader that shuffles all rows break that.
+    One chunk is read a second time at its old point, in the third pass after `first`, to see; if
+    the gradients differ, a warning says so once, and the weights move once a pass, or, if even
+    whole passes differ, by the base optimizer alone.
+
+    Related: SAG and IAG (no B_k); incremental quasi-Newton (Mokhtari, Eisen, Ribeiro 2018; a dense
+    B_k each). See docs/secant.md.
+
+    Args:
+        params: parameters or param groups; groups may have their own `lr` and `weight_decay`.
+        plan: the `ChunkSampler` that the loader reads by, or a `Plan`, or what `Plan.follow`
+            returned. With a sampler or followed batches, a pass whose length isn't the plan's is
+            noticed.
+        lr: rate of the base phase's SGD, lr / (1 + passes); not used with `base`.
+        weight_decay: λ of an L2 term λ/2 ‖w‖² in the objective, as in `torch.optim.SGD`; to be left
+            as it is during a run. Decay beside the objective, as in AdamW, would move the weights
+            away from where Ĝ = 0.
+        pairs: M; None is 3K. At least 2K is advised.
+        first: passes of the base phase, at least 2 unless K = 1 or the chunks are many and large.
+        base: an optimizer of the same parameters to take the base phase's steps, with the rates
+            and decay of its own; None is SGD.
+        scale: the curvature where no pair says another, as a part of yᵀy/sᵀy of the newest pair.
+        trust: how many times the last step, or the distance to the farthest u_k, a step may be.
+        patience: passes without a new lowest ‖Ĝ‖ after which the weights move half as often.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong kind or out of its range.
+    """
 
     def __init__(
         self,
         params: ParamsT,
-        plan: Plan | ChunkSampler | Followed,
+        plan: ChunkSampler | Plan | Followed,
         lr: float = 0.3,
         *,
         weight_decay: float = 0.0,
@@ -44,32 +77,38 @@ class SecantTO(Optimizer):
         trust: float = 3.0,
         patience: int = 3,
     ) -> None:
-        self.source = None if isinstance(plan, Plan) else plan
+        if not isinstance(plan, ChunkSampler | Plan | Followed):
+            raise TypeError(
+                f"plan={plan!r} is a {type(plan).__name__}: give a ChunkSampler, a Plan, or what "
+                "Plan.follow returned."
+            )
         self.plan = plan if isinstance(plan, Plan) else plan.plan
-        self.pairs = 3 * self.plan.chunks if pairs is None else pairs
-        self.first, self.scale, self.trust, self.patience = first, scale, trust, patience
+        pairs = 3 * self.plan.chunks if pairs is None else pairs
+        for name, value in {"pairs": pairs, "first": first, "patience": patience}.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value!r} is not allowed: give a whole number ≥ 1.")
+        _check_number("scale", scale, positive=True)
+        _check_number("trust", trust, positive=True)
+        self.settings = Settings(pairs, first, scale, trust, patience)
         self.base = base
-        self._layout: Layout | None = None
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-        self._begin()
-
-    def _begin(self) -> None:
-        """Set everything to how it is before the first step."""
-        self._places = self.plan.places()
-        self._layout = None
-        self._vectors: Tensor | None = None
-        self._progress = Progress(until=self.first, moves=self.plan.chunks)
-        self._losses = Losses([math.nan] * self.plan.chunks)
-        self._repeats = Repeats()
+        self._source = None if isinstance(plan, Plan) else plan
+        self._descent: Descent | None = None
         self._begun = self._within = self._due = 0
-        self.state.clear()
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+        if base is not None:
+            own = {p for group in self.param_groups for p in group["params"]}
+            if {p for group in base.param_groups for p in group["params"]} != own:
+                raise ValueError(
+                    f"base={type(base).__name__} holds other parameters than `params`: build it of "
+                    "the same ones."
+                )
 
     # What a user calls ------------------------------------------------------------------------
 
     @property
     def steps(self) -> int:
-        """How many steps were taken."""
-        return self._progress.steps
+        """The number of steps taken: with a `ChunkSampler`, where to `seek` to go on."""
+        return 0 if self._descent is None else self._descent.progress.steps
 
     @overload
     def step(self, closure: None = None, *, loss: float | Tensor | None = None) -> None: ...
@@ -86,239 +125,339 @@ class SecantTO(Optimizer):
         *,
         loss: float | Tensor | None = None,
     ) -> float | None:
-        """Take one step."""
+        """Take the plan's next step.
+
+        Args:
+            closure: evaluates the model again and returns the loss.
+            loss: the mean loss of the step's rows, without the term of `weight_decay`; under data
+                parallelism, of all ranks. Where it is known at every step, of a closure or given
+                here, the length of the steps follows what it did (a trust region) instead of
+                gradients alone.
+
+        Returns:
+            What `closure` returned, or None.
+
+        Raises:
+            RuntimeError: the parameters are not those of the first step, or the loader's passes
+                aren't the plan's; nothing has been changed.
+            TypeError: a gradient is sparse; nothing has been changed.
+        """
         value = None
         if closure is not None:
             with torch.enable_grad():
                 value = loss = closure()
-        layout, grads = self._read()
-        place = self._place()
-        if self._vectors is None:
-            self._build(layout)
-        norm = _norm(grads)
-        progress = self._progress
-        progress.steps += 1
-        if progress.retired:
-            self._base_step(norm)
-        else:
-            self._add(place, grads, norm, loss)
-            if not progress.secant:
-                self._base_step(norm)
-            if place.last:
-                self._end_chunk(place.chunk)
+        layout = self._layout()
+        grads = _gradients(layout)
+        self._follow()
+        if self._descent is None:
+            self._hold(self._new_descent(None, None))
+        self._advance(grads, math.nan if loss is None else float(loss))
         return value
+
+    def estimate(self, param: Tensor) -> Tensor:
+        """Return Ĝ at the weights before the last move, for `param`: its shape, the state's dtype.
+
+        Raises:
+            KeyError: `param` isn't one of the optimizer's, or no move was made yet.
+        """
+        descent = self._descent
+        if descent is not None and descent.progress.moved:
+            for p, value in zip(
+                descent.layout.params, descent.layout.views(descent.single["gradient"]), strict=True
+            ):
+                if p is param:
+                    return torch.view_as_complex(value) if p.is_complex() else value
+        raise KeyError(
+            f"no estimate for the parameter of shape {tuple(param.shape)}: ask once the base phase "
+            "has ended, for a parameter of this optimizer."
+        )
+
+    def residual_norm(self) -> Tensor:
+        """Return ‖e‖ of the last chunk read, e = c' − (c_k + B_k (w − u_k)): a 0-dim tensor.
+
+        Raises:
+            RuntimeError: no chunk was read twice yet.
+        """
+        residual = math.nan if self._descent is None else self._descent.progress.residual
+        if math.isnan(residual):
+            raise RuntimeError("no residual yet: ask after the first two passes.")
+        return torch.tensor(residual)
+
+    def memory(self) -> list[int]:
+        """Return the bytes of optimizer state held now, one number per param group.
+
+        State is allocated by the first step; before it, the answer is 0. The small matrices, some
+        (2M)² float64, are counted in the first group; what `base` holds is not counted.
+        """
+        descent = self._descent
+        if descent is None:
+            return [0] * len(self.param_groups)
+        number = descent.vectors.element_size() * len(descent.vectors)
+        held = [number * size for size, _ in self._decay()]
+        small = descent.model.small().values()
+        held[0] += sum(value.nbytes for value in small if isinstance(value, Tensor))
+        return held
 
     # A step -----------------------------------------------------------------------------------
 
-    def _read(self) -> tuple[Layout, list[Tensor | None]]:
+    def _layout(self) -> Layout:
+        """Return how the parameters lie in a vector, having made sure that they are the same."""
         params = [p for group in self.param_groups for p in group["params"]]
-        layout = self._layout or Layout(params)
-        if any(real(p).shape != s for p, s in zip(params, layout.shapes)) or len(params) != len(layout.params) or any(p is not q for p, q in zip(params, layout.params)):
-            raise RuntimeError("changed")
-        grads = []
-        for p in params:
-            if p.grad is None:
-                grads.append(None)
-                continue
-            if p.grad.layout != torch.strided:
-                raise TypeError("sparse")
-            grads.append(real(p.grad).to(layout.device))
-        return layout, grads
+        if self._descent is None:
+            return Layout(params)
+        layout = self._descent.layout
+        for p, shape in zip(params, layout.shapes, strict=False):
+            if real(p).shape != shape:
+                raise RuntimeError(
+                    f"a parameter of shape {tuple(p.shape)} had the shape {tuple(shape)} at the "
+                    "first step: build a new SecantTO for the changed model."
+                )
+        if [*map(id, params)] != [*map(id, layout.params)]:
+            raise RuntimeError(
+                f"the optimizer holds {len(params)} parameters that are not the "
+                f"{len(layout.params)} of the first step: build a new SecantTO for the changed "
+                "model."
+            )
+        return layout
 
-    def _place(self) -> Place:
-        return self._places[self._progress.steps % len(self._places)]
-
-    def _build(self, layout: Layout, ) -> None:
-        rows = 2 * self.plan.chunks + 2 * self.pairs
-        self._layout = layout
-        self._vectors = torch.zeros(
-            rows + len(SINGLE), layout.size, dtype=layout.dtype, device=layout.device
-        )
-        self._model = Model(
-            self.plan.shares, self.pairs, self._vectors[:rows], scale=self.scale,
-            lr=self.param_groups[0]["lr"],
-        )
-        self._single = dict(zip(SINGLE, self._vectors[rows:]))
-        self._sum_views = layout.views(self._single["gradient_sum"])
-        self._single["best"].copy_(layout.weights())
-
-    def _add(self, place, grads, norm, loss) -> None:
-        progress, single = self._progress, self._single
-        if place.first:
-            progress.begin_chunk()
-            single["point_sum"].zero_()
-            single["gradient_sum"].zero_()
-            if progress.secant:
-                single["point_sum"].copy_(self._layout.weights())
-        if not math.isfinite(norm):
-            progress.spoiled = True
-        if progress.spoiled:
-            return
+    def _advance(self, grads: list[Tensor | None], loss: float) -> None:
+        descent = self._descent
+        assert descent is not None
+        progress = descent.progress
+        norm = _norm(grads)
+        place = self.plan.places[progress.steps % self.plan.steps]
+        progress.steps += 1
+        if not progress.retired:
+            descent.add(place, grads, norm, loss)
         if not progress.secant:
-            single["point_sum"].add_(self._layout.weights(), alpha=place.rows)
-        progress.rows += place.rows
-        progress.norms += place.rows * norm
-        progress.losses = progress.losses + place.rows * (math.nan if loss is None else float(loss))
-        sums, terms = zip(*[(s, g) for s, g in zip(self._sum_views, grads) if g is not None])
-        torch._foreach_add_(list(sums), list(terms), alpha=place.rows)
+            self._base_step(descent, norm)
+        if place.last and not progress.retired:
+            descent.end_chunk(place.chunk, self._decay())
 
-    def _base_step(self, norm: float) -> None:
-        progress = self._progress
-        progress.reference = progress.reference or (norm if math.isfinite(norm) else 0.0)
+    def _base_step(self, descent: Descent, norm: float) -> None:
+        progress = descent.progress
+        if not progress.reference and math.isfinite(norm):
+            progress.reference = norm
         if not norm <= RESTART * progress.reference:
-            self._restart()
-            return
-        if self.base is not None:
+            descent.restart()
+            progress.reference *= SLOWER
+            progress.slower /= SLOWER
+            if self.base is not None:
+                slow_down(self.base)
+        elif self.base is not None:
             self.base.step()
-            return
-        decay = progress.slower / (1 + progress.base_steps / self.plan.steps)
-        progress.base_steps += 1
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if params:
-                grads = [p.grad for p in params]
-                if group["weight_decay"]:
-                    grads = torch._foreach_add(grads, params, alpha=group["weight_decay"])
-                torch._foreach_add_(params, list(grads), alpha=-group["lr"] * decay)
-
-    def _restart(self) -> None:
-        progress = self._progress
-        self._layout.write(self._single["best"])
-        progress.reference *= 4
-        progress.slower /= 4
-        progress.base_steps = 0
-        progress.spoiled = True
-        if self.base is not None:
-            self.base.state.clear()
-            for group in self.base.param_groups:
-                group["lr"] /= 4
-        self._model.forget()
-        progress.until = max(progress.until, progress.passes + 1)
-
-    def _end_chunk(self, chunk: int) -> None:
-        progress, single, model = self._progress, self._single, self._model
-        end = chunk == self.plan.chunks - 1
-        visit = None
-        w = self._layout.weights()
-        if progress.secant and not torch.equal(single["point_sum"], w):
-            progress.spoiled = True
-        if not progress.spoiled:
-            u = single["point_sum"] if progress.secant else single["point_sum"] / progress.rows
-            a = single["gradient_sum"] / progress.rows
-            start = 0
-            for group in self.param_groups:
-                size = sum(real(p).numel() for p in group["params"])
-                if group["weight_decay"]:
-                    a[start:start + size].add_(u[start:start + size], alpha=group["weight_decay"])
-                start += size
-            by_chunk = progress.moves > 1 or not progress.secant
-            visit = model.visit(chunk, u, a, push=by_chunk)
-            if visit and not by_chunk:
-                single["jump_s"].add_(visit.s, alpha=self.plan.shares[chunk])
-                single["jump_y"].add_(visit.y, alpha=self.plan.shares[chunk])
-                progress.jumps += 1
-            if visit:
-                progress.residual = visit.residual
-                if progress.secant:
-                    q = self._losses
-                    q.see(chunk, progress.losses / progress.rows, visit.predicted)
-                    p = self.plan.shares[chunk]
-                    self._repeats.error += p * visit.residual
-                    self._repeats.change += p * visit.change
-                    self._repeats.__dict__.setdefault('curv', []).append((p*abs(float(visit.s@visit.y)-visit.s_bs), p*abs(float(visit.s@visit.y))))
-                else:
-                    self._losses.see(chunk, progress.losses / progress.rows, math.nan)
-        elif progress.secant:
-            self._layout.write(single["best"])
-            progress.radius /= 4
-            progress.slope = 0.0
-        if end:
-            progress.passes += 1
-            if progress.jumps == self.plan.chunks:
-                model.push_all(single["jump_s"], single["jump_y"])
-            progress.jumps = 0
-            single["jump_s"].zero_(), single["jump_y"].zero_()
-            if progress.secant:
-                cs = self._repeats.__dict__.pop('curv', [])
-                self._repeats.ratios.append((self._repeats.error / (self._repeats.change + 1e-300), sum(c[0] for c in cs)/(sum(c[1] for c in cs)+1e-300), self._losses.ratio(self.plan.shares)))
-                self._repeats.error = self._repeats.change = 0.0
-        if not progress.secant:
-            if not (end and progress.passes >= progress.until and bool(model.seen.all())):
-                return
-            progress.secant = True
-            spread = float(torch.linalg.vector_norm(w - model.points, dim=1).max())
-            progress.radius = self.trust * spread
-            progress.slope = 0.0
-            single["best"].copy_(w)
-        known = self._losses.total(self.plan.shares)
-        if not math.isnan(known):
-            progress.radius *= self._losses.resize(self.plan.shares, progress.clipped)
-        if end or (chunk + 1) % max(1, self.plan.chunks // progress.moves) == 0:
-            self._move(chunk, end, known)
-
-    def _move(self, chunk: int, end: bool, known: float) -> None:
-        progress, single, model = self._progress, self._single, self._model
-        by_loss = not math.isnan(known)
-        w = self._layout.weights()
-        move = model.at(w, chunk)
-        if progress.slope < 0:
-            s = w - single["origin"]
-            now = float(move.gradient @ s)
-            if now > -RISE * progress.slope:
-                t = progress.slope / (progress.slope - now)
-                w = w.sub_(s, alpha=1 - t)
-                move = model.at(w, chunk)
-                progress.radius = max(t, 0.1) * float(torch.linalg.vector_norm(s))
-        size = float(torch.linalg.vector_norm(move.gradient))
-        if end:
-            merit = known if by_loss else size
-            lowest = progress.low
-            if progress.__dict__.setdefault('best_merit', math.inf) > merit:
-                progress.best_merit = merit
-                single["best"].copy_(w)
-            elif by_loss and not merit <= progress.best_merit + WORSE * abs(progress.best_merit):
-                w = single["best"].clone()
-                progress.radius /= 4
-                self._losses.forget_changes()
-                move = model.at(w, chunk)
-            elif not by_loss and not merit <= FALLBACK * progress.best_merit:
-                self._fall_back()
-                return
-            if progress.end_pass(merit, self.plan.chunks, self.patience):
-                model.clear()
-                move = model.at(w, chunk)
-        step = move.step
-        if progress.damping(self.patience) > 1:
-            step = step / progress.damping(self.patience)
-        n = float(torch.linalg.vector_norm(step))
-        if not math.isfinite(n):
-            raise SystemExit("nonfinite step")
-        progress.clipped = n > progress.radius
-        if progress.clipped:
-            step = step * (progress.radius / n)
-        reach = max(min(n, progress.radius), move.spread)
-        if by_loss:
-            progress.radius = min(progress.radius, 100 * reach)
         else:
-            progress.radius = self.trust * reach
-        self._layout.write(w + step)
-        new = self._layout.weights()
-        single["origin"].copy_(w)
-        single["gradient"].copy_(move.gradient)
-        progress.slope = float(move.gradient @ (new - w))
+            sgd(self.param_groups, progress.slower / (1 + progress.base_steps / self.plan.steps))
+            progress.base_steps += 1
 
-    def _fall_back(self) -> None:
-        progress = self._progress
-        self._layout.write(self._single["best"])
-        self._model.clear()
-        progress.secant = False
-        progress.best_merit = math.inf
-        progress.reference = 0.0
-        progress.base_steps = self.plan.steps * progress.passes
-        progress.until = progress.passes + 1
-        progress.falls = progress.__dict__.get("falls", 0) + 1
+    def _decay(self) -> list[tuple[int, float]]:
+        """Return how many real numbers each group has, and its weight decay."""
+        return [
+            (sum(real(p).numel() for p in group["params"]), group["weight_decay"])
+            for group in self.param_groups
+        ]
+
+    def _follow(self) -> None:
+        """Raise when the loader's passes aren't the plan's; count the steps of the present one."""
+        source = self._source
+        if source is None or not source.begun:
+            return
+        if source.begun != self._begun:
+            place = self.steps % self.plan.steps
+            if self._within not in (0, self._due):
+                raise RuntimeError(_wrong_length(str(self._within), self._due))
+            if place != source.start:
+                raise RuntimeError(
+                    f"the loader began its pass at step {source.start} and the optimizer is at "
+                    f"step {place}: call seek(optimizer.steps) on the ChunkSampler before the "
+                    "loader goes on."
+                )
+            self._begun, self._within = source.begun, 0
+            self._due = self.plan.steps - source.start
+        elif self._within == self._due:
+            raise RuntimeError(_wrong_length(f"more than {self._due}", self._due))
+        self._within += 1
+
+    # What torch calls -------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, before the first step; see `torch.optim.Optimizer`.
+
+        Raises:
+            RuntimeError: a step was taken; nothing has been changed.
+            TypeError, ValueError: `lr` or `weight_decay` isn't a finite number ≥ 0.
+        """
+        if self._descent is not None:
+            raise RuntimeError(
+                "a param group can't be added after the first step, whose objective was another "
+                "one: build a new SecantTO for all parameters."
+            )
+        for name in ("lr", "weight_decay"):
+            _check_number(name, {**self.defaults, **param_group}[name])
+        super().add_param_group(param_group)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what torch's optimizers return, and "secant": numbers, plan; "base": its own."""
+        kept = super().state_dict()
+        kept["secant"] = self._numbers()
+        if self.base is not None:
+            kept["base"] = self.base.state_dict()
+        return kept
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what `state_dict` returned; a run goes on bit for bit, in a chunk's middle too.
+
+        Raises:
+            ValueError: the state is another optimizer's, another plan's, or of other shapes;
+                nothing has been changed.
+        """
+        loaded: list[Descent | None] = []
+
+        def see(_: Optimizer, final: dict[str, Any]) -> None:
+            loaded.append(self._read_state(final))
+            if self.base is not None:
+                self.base.load_state_dict(final["base"])
+
+        def restore(_: Optimizer) -> None:
+            self._hold(loaded[0])
+            self._begun = self._within = self._due = 0
+
+        # The last pre-hook sees what every other one made of the state dict, and the first
+        # post-hook puts the state right before any other one looks at it.
+        handles = (
+            self.register_load_state_dict_pre_hook(see),
+            self.register_load_state_dict_post_hook(restore, prepend=True),
+        )
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = super().__getstate__()
+        descent = self._descent
+        return {
+            **kept,
+            "state": defaultdict(dict),  # views, which a pickle would make tensors of their own
+            "plan": self.plan,
+            "settings": self.settings,
+            "base": self.base,
+            "_vectors": None if descent is None else descent.vectors,
+            "_kept": self._numbers(),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_kept" not in state:  # what load_state_dict gives
+            super().__setstate__(state)
+            return
+        vectors, kept = state.pop("_vectors"), state.pop("_kept")
+        self._source = None  # a copy doesn't watch the loader of the original
+        self._begun = self._within = self._due = 0
+        super().__setstate__(state)
+        self._hold(None if vectors is None else self._new_descent(vectors, kept["numbers"]))
+
+    def _numbers(self) -> dict[str, Any]:
+        """Return everything of the state that isn't of size d."""
+        return {
+            "plan": asdict(self.plan),
+            "pairs": self.settings.pairs,
+            "numbers": None if self._descent is None else self._descent.numbers(),
+        }
+
+    def _new_descent(self, vectors: Tensor | None, numbers: dict[str, Any] | None) -> Descent:
+        layout = Layout([p for group in self.param_groups for p in group["params"]])
+        return Descent(
+            layout, self.plan, self.settings, self.param_groups[0]["lr"], vectors, numbers
+        )
+
+    def _hold(self, descent: Descent | None) -> None:
+        """Take a state; `state` shows each parameter's part of it."""
+        self._descent = descent
+        self.state.clear()
+        if descent is not None:
+            views = descent.layout.views(descent.vectors)
+            for p, vectors in zip(descent.layout.params, views, strict=True):
+                self.state[p] = {"vectors": vectors}
+
+    def _read_state(self, state_dict: dict[str, Any]) -> Descent | None:
+        """Return the state in a state dict; a ValueError says why it can't be ours."""
+        kept = state_dict.get("secant")
+        if kept is None:
+            raise ValueError(
+                "the state dict has no entry 'secant': load it into the optimizer that saved it."
+            )
+        if kept["plan"] != asdict(self.plan):
+            raise ValueError(
+                "plan: the state dict was saved with another one: build the optimizer with the "
+                "plan, or the ChunkSampler, that it had."
+            )
+        if kept["pairs"] != self.settings.pairs:
+            raise ValueError(
+                f"pairs={self.settings.pairs} is not what the state dict was saved with: build the "
+                f"optimizer with pairs={kept['pairs']}."
+            )
+        if ("base" in state_dict) != (self.base is not None):
+            raise ValueError(
+                "base: the state dict was saved with one and the optimizer has none, or the reverse: "
+                "build the optimizer as it was."
+            )
+        sizes = [len(group["params"]) for group in self.param_groups]
+        saved_sizes = [len(group["params"]) for group in state_dict["param_groups"]]
+        if sizes != saved_sizes:
+            raise ValueError(
+                f"the state dict's param groups have {saved_sizes} parameters and the optimizer's "
+                f"{sizes}: build the optimizer with the same groups."
+            )
+        if kept["numbers"] is None:
+            return None
+        descent = self._new_descent(None, kept["numbers"])
+        keys = [key for group in state_dict["param_groups"] for key in group["params"]]
+        for key, own in zip(keys, descent.layout.views(descent.vectors), strict=True):
+            saved = state_dict["state"].get(key, {}).get("vectors")
+            if saved is None or saved.shape != own.shape:
+                shape = None if saved is None else tuple(saved.shape[1:])
+                raise ValueError(
+                    f"the state dict's parameter {key} has the shape {shape} and the optimizer's "
+                    f"{tuple(own.shape[1:])}: load it for the same model."
+                )
+            own.copy_(saved)
+        return descent
 
 
-def _norm(grads) -> float:
-    pieces = torch._foreach_norm([g for g in grads if g is not None])
-    return float(torch.linalg.vector_norm(torch.stack([p.double() for p in pieces])))
+def _gradients(layout: Layout) -> list[Tensor | None]:
+    """Return each parameter's gradient as reals on the state's device, or None."""
+    grads: list[Tensor | None] = []
+    for p in layout.params:
+        if p.grad is not None and p.grad.layout != torch.strided:
+            raise TypeError(
+                f"the gradient of the parameter of shape {tuple(p.shape)} is sparse "
+                f"({p.grad.layout}): SecantTO needs dense gradients."
+            )
+        grads.append(None if p.grad is None else real(p.grad).to(layout.device))
+    return grads
+
+
+def _norm(grads: list[Tensor | None]) -> float:
+    """Return the norm of all gradients together: O(d), one synchronisation with the host."""
+    given = [g for g in grads if g is not None]
+    if not given:
+        return 0.0
+    norms = [norm.double() for norm in torch._foreach_norm(given)]
+    return float(torch.linalg.vector_norm(torch.stack(norms)))
+
+
+def _wrong_length(steps: str, due: int) -> str:
+    return (
+        f"the loader's pass took {steps} steps and the plan's takes {due}: give the optimizer the "
+        "plan of this loader and this gradient accumulation, let every pass run to its end, and "
+        "read the data for anything else through another loader."
+    )
+
+
+def _check_number(name: str, value: Any, positive: bool = False) -> None:
+    wanted = "a finite number > 0" if positive else "a finite number ≥ 0"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}: give {wanted}.")
+    if not math.isfinite(value) or value < 0 or (positive and value == 0):
+        raise ValueError(f"{name}={value} is not allowed: give {wanted}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ LEAST_COSINE = 1e-6
 
 def curved(ss: float, sy: float, yy: float) -> bool:
     """Return whether BFGS may use a pair: sᵀy > 1e-6 ‖s‖‖y‖, and both are finite and not 0."""
-    size = (ss * yy) ** 0.5
-    return 0 < size < float("inf") and sy > LEAST_COSINE * size
+    size = math.sqrt(ss * yy)
+    return 0 < size < math.inf and sy > LEAST_COSINE * size
 
 
 def compact(gram: Tensor, order: Tensor, delta: float) -> Tensor | None:

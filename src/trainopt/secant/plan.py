@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -80,12 +81,11 @@ class Plan:
         """p_k: each chunk's part of the rows."""
         total = sum(self.rows)
         starts = (0, *self.ends[:-1])
-        return tuple(
-            sum(self.rows[a:b]) / total for a, b in zip(starts, self.ends, strict=True)
-        )
+        return tuple(sum(self.rows[a:b]) / total for a, b in zip(starts, self.ends, strict=True))
 
+    @cached_property
     def places(self) -> list[Place]:
-        """Return the place of each step of a pass."""
+        """The place of each step of a pass."""
         starts = (0, *self.ends[:-1])
         return [
             Place(chunk, self.rows[step], step == start, step == end - 1)
@@ -118,4 +118,3 @@ class Followed:
         """Begin a pass."""
         self.begun += 1
         return iter(self.batches)
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sized
 
 import torch
@@ -81,7 +82,7 @@ class ChunkSampler(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Return how many batches a rank reads in a pass."""
-        return -(-self.rows // self.batch)
+        return math.ceil(self.rows / self.batch)
 
     def __iter__(self) -> Iterator[list[int]]:
         """Begin the next pass."""

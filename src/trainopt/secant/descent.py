@@ -128,6 +128,7 @@ class Descent:
             return
         if progress.spoiled and progress.secant:
             self._go_back()
+            w = self.single["best"].clone()
         elif not progress.spoiled and steady:  # else its gradients belong to different points
             self._see(chunk, decay)
         checked = progress.check not in (Check.SETTLE, Check.PASS)
@@ -143,7 +144,7 @@ class Descent:
         if not math.isnan(known):
             progress.radius *= self.losses.resize(self.plan.shares, progress.clipped)
         if end or (chunk + 1) % max(1, self.plan.chunks // progress.moves) == 0:
-            self._move(chunk, end, known)
+            self._move(w, chunk, end, known)
         self._begin_check((chunk + 1) % self.plan.chunks)
 
     def _see(self, chunk: int, decay: Sequence[tuple[int, float]]) -> None:
@@ -197,16 +198,16 @@ class Descent:
         progress.radius = self.settings.trust * self.model.spread(w)
         self.single["best"].copy_(w)
 
-    def _move(self, chunk: int, end: bool, known: float) -> None:
+    def _move(self, w: Tensor, chunk: int, end: bool, known: float) -> None:
         """Step along −A⁻¹Ĝ.
 
         Args:
+            w: the weights, (d,); overwritten.
             chunk: the one seen last.
             end: whether a pass has ended, when progress is judged.
             known: the loss of all rows; NaN where it isn't known.
         """
         progress, model = self.progress, self.model
-        w = self.layout.weights()
         here = model.at(w, chunk)
         if progress.slope < 0:
             s = w - self.single["origin"]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .pairs import ALL, Pairs, compact
+from .pairs import ALL, Pairs
 
 
 class Visit(NamedTuple):
@@ -69,7 +69,7 @@ class Model:
         # P (u_k − r) with one r for each row of P, and P Σ p_k c_k: the terms of Ĝ in P's basis.
         self.offsets = torch.zeros(2 * pairs, count, dtype=torch.float64)
         self.slopes = torch.zeros(2 * pairs, dtype=torch.float64)
-        self._known: tuple[Tensor, Tensor, Tensor] | None = None
+        self._known: tuple[Tensor, Tensor] | None = None
 
     # What is seen -----------------------------------------------------------------------------
 
@@ -104,22 +104,22 @@ class Model:
         rows = self.pairs.push(s, y, owner, products)
         if rows is None:
             return
-        changed = self.pairs.vectors[rows]
         # Differences from any one point (the last chunk's, for `ALL`): the points themselves would
         # cancel in Ĝ, but not their rounding.
         near = self.points - self.points[owner]
-        self.offsets[rows] = (changed @ near.T).to("cpu", torch.float64)
-        self.slopes[rows] = (changed @ (self.weights @ self.gradients)).to("cpu", torch.float64)
+        changed = self.pairs.vectors[rows]
+        mean = (self.weights @ self.gradients)[None]
+        known = (changed @ torch.cat([near, mean]).T).to("cpu", torch.float64)
+        self.offsets[rows], self.slopes[rows] = known[:, :-1], known[:, -1]
         self._known = None
 
     def _judge(self, chunk: int, s: Tensor, y: Tensor, products: tuple[Tensor, Tensor]) -> Visit:
         with_pairs, own = products
         ss, sy, yy = float(own[0, 0]), float(own[0, 1]), float(own[1, 1])
-        live, n, _ = self._matrices()
-        gram = self.pairs.gram[live][:, live]
-        ps, py = with_pairs[live].unbind(dim=1)
+        n, _ = self._matrices()
+        ps, py = with_pairs.unbind(dim=1)
         z = n[chunk] @ ps  # B s = δ s − Pᵀ z
-        bs_bs = self.delta**2 * ss - 2 * self.delta * float(z @ ps) + float(z @ gram @ z)
+        bs_bs = self.delta**2 * ss - 2 * self.delta * float(z @ ps) + float(z @ self.pairs.gram @ z)
         y_bs = self.delta * sy - float(z @ py)
         s_bs = self.delta * ss - float(z @ ps)
         return Visit(
@@ -157,25 +157,20 @@ class Model:
         near = w - self.points
         spread = float(torch.linalg.vector_norm(near, dim=1).max())
         gradient = self.weights @ self.gradients + delta * (self.weights @ near)
-        live, n, a = self._matrices()
-        if not len(live):
-            return Move(gradient, gradient / -delta, spread)
-        here = self.offsets[live, chunk]
+        n, a = self._matrices()
+        here = self.offsets[:, chunk]
         if bool(near[chunk].any()):
-            here = here + (self.pairs.vectors @ near[chunk]).to("cpu", torch.float64)[live]
-        gram = self.pairs.gram[live][:, live]
-        offsets = here[:, None] - self.offsets[live]  # P (w − u_k), (2m, K)
-        z = torch.einsum("k,kij,jk->i", p, n, offsets)
-        in_pairs = self.slopes[live] + delta * (offsets @ p) - gram @ z  # P Ĝ
-        # Woodbury: A⁻¹ = I/δ + Pᵀ (I − A_P P Pᵀ/δ)⁻¹ A_P P / δ²
-        x, failed = torch.linalg.solve_ex(
-            torch.eye(len(live), dtype=a.dtype) - a @ gram / delta, a @ in_pairs
-        )
+            here = here + (self.pairs.vectors @ near[chunk]).to("cpu", torch.float64)
+        offsets = here[:, None] - self.offsets  # P (w − u_k), (2M, K)
+        z = (n @ offsets.T[:, :, None])[:, :, 0].T @ p  # Σ p_k N_k P (w − u_k)
+        in_pairs = self.slopes + delta * (offsets @ p) - self.pairs.gram @ z  # P Ĝ
+        # Woodbury: A⁻¹ = I/δ + Pᵀ (I − A' P Pᵀ/δ)⁻¹ A' P / δ², A' = Σ p_k N_k
+        matrix = torch.eye(len(a), dtype=a.dtype) - a @ self.pairs.gram / delta
+        x, failed = torch.linalg.solve_ex(matrix, a @ in_pairs)
         if failed or not x.isfinite().all():
             x = torch.zeros_like(x)
-        weights = torch.zeros(2, len(self.pairs.vectors), dtype=torch.float64)
-        weights[:, live] = torch.stack([z, x / -(delta**2)])
-        in_full = weights.to(gradient) @ self.pairs.vectors  # the second and last read of P
+        weights = torch.stack([z, x / -(delta**2)]).to(gradient)
+        in_full = weights @ self.pairs.vectors  # the second and last read of P
         gradient -= in_full[0]
         return Move(gradient, in_full[1].sub_(gradient, alpha=1 / delta), spread)
 
@@ -188,17 +183,14 @@ class Model:
         """δ, the curvature where no pair says another."""
         return self.scale / (self.pairs.gamma or self.lr)
 
-    def _matrices(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the live rows of P, (2m,); N_k, (K, 2m, 2m); and Σ p_k N_k, (2m, 2m)."""
+    def _matrices(self) -> tuple[Tensor, Tensor]:
+        """Return N_k, (K, 2M, 2M), and Σ p_k N_k, (2M, 2M)."""
         if self._known is None:
-            live = self.pairs.live()
-            rows = torch.cat([live, live + self.pairs.most])
-            gram = self.pairs.gram[rows][:, rows]
-            n = compact(gram, self.pairs.orders(len(self.shares), live), self.delta)
+            n = self.pairs.matrices(len(self.shares), self.delta)
             if n is None:  # the pairs contradict each other by more than rounding allows
                 self.clear()
                 return self._matrices()
-            self._known = rows, n, torch.einsum("k,kij->ij", self.shares, n)
+            self._known = n, (self.shares @ n.flatten(1)).view(n.shape[1:])
         return self._known
 
     # What is kept -----------------------------------------------------------------------------
@@ -212,7 +204,7 @@ class Model:
         """Take what `small` returned."""
         held = {"seen": self.seen, "offsets": self.offsets, "slopes": self.slopes}
         pairs = self.pairs
-        held |= {"gram": pairs.gram, "owner": pairs.owner, "born": pairs.born}
+        held |= {"gram": pairs.gram, "owner": pairs.owner}
         for name, own in held.items():
             if small[name].shape != own.shape:
                 raise ValueError(
@@ -220,5 +212,5 @@ class Model:
                     f"{tuple(own.shape)}: load it with the plan and pairs it was saved with."
                 )
             own.copy_(small[name])
-        pairs.gamma = small["gamma"]
+        pairs.pushes, pairs.gamma = small["pushes"], small["gamma"]
         self._known = None

@@ -399,8 +399,8 @@ class SecantTO(Optimizer):
             )
         if ("base" in state_dict) != (self.base is not None):
             raise ValueError(
-                "base: the state dict was saved with one and the optimizer has none, or the reverse: "
-                "build the optimizer as it was."
+                "base: only one of the state dict and the optimizer has one: build the optimizer "
+                "as it was when the state was saved."
             )
         sizes = [len(group["params"]) for group in self.param_groups]
         saved_sizes = [len(group["params"]) for group in state_dict["param_groups"]]
@@ -443,7 +443,7 @@ def _norm(grads: list[Tensor | None]) -> float:
     given = [g for g in grads if g is not None]
     if not given:
         return 0.0
-    norms = [norm.double() for norm in torch._foreach_norm(given)]
+    norms = torch._foreach_norm(given)
     return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 

@@ -20,53 +20,49 @@ def curved(ss: float, sy: float, yy: float) -> bool:
     return 0 < size < math.inf and sy > LEAST_COSINE * size
 
 
-def compact(gram: Tensor, order: Tensor, delta: float) -> Tensor | None:
+def compact(ss: Tensor, sy: Tensor, after: Tensor, delta: float) -> Tensor | None:
     """Return N of the BFGS matrices B = δI − Pᵀ N P, P = [S; Y], one for each order of the pairs.
 
     B is what BFGS makes of δI when it takes the pairs in that order, in the compact form of Byrd,
-    Nocedal and Schnabel (1994). With L the part of S Yᵀ strictly below its diagonal, D its diagonal
-    and T = δ S Sᵀ + L D⁻¹ Lᵀ, a Cholesky factor of T is all that has to be computed.
+    Nocedal and Schnabel (1994). With D the diagonal of S Yᵀ, L its entries where pair i is taken
+    after pair j, and T = δ S Sᵀ + L D⁻¹ Lᵀ, a Cholesky factor of T is all that has to be computed:
+    N = [δI, L D⁻¹]ᵀ T⁻¹ [δI, L D⁻¹], less D⁻¹ in its last block.
 
     Args:
-        gram: P Pᵀ, (2m, 2m), float64, every sᵢᵀyᵢ > 0.
-        order: (K, m), row k a permutation of 0 … m − 1.
+        ss: S Sᵀ, (M, M), float64.
+        sy: S Yᵀ, (M, M), float64, its diagonal > 0.
+        after: (K, M, M), whether order k takes pair i after pair j.
         delta: δ > 0.
 
     Returns:
-        (K, 2m, 2m), the pairs in the order of `gram`; None where T isn't positive definite, which
-        only rounding can do. O(K m³).
+        (K, 2M, 2M); None where T isn't positive definite, which only rounding can do. O(K M³).
     """
-    m = order.shape[1]
-    rows, columns = order[:, :, None], order[:, None, :]
-    ss, sy = gram[:m, :m][rows, columns], gram[:m, m:][rows, columns]
-    curvature = sy.diagonal(dim1=1, dim2=2)
-    lower = sy.tril(-1) / curvature[:, None, :]  # L D⁻¹
-    t = delta * ss + lower @ sy.tril(-1).mT
-    scale = t.diagonal(dim1=1, dim2=2).rsqrt()
-    factor, failed = torch.linalg.cholesky_ex(t * scale[:, :, None] * scale[:, None, :])
+    most = len(ss)
+    curvature = sy.diagonal()
+    lower = sy * after
+    identity = torch.eye(most, dtype=ss.dtype).expand_as(lower)
+    right = torch.cat([delta * identity, lower / curvature], dim=2)
+    t = delta * ss + right[:, :, most:] @ lower.mT
+    scale = t.diagonal(dim1=1, dim2=2).rsqrt()[:, :, None]
+    factor, failed = torch.linalg.cholesky_ex(t * scale * scale.mT)
     if failed.any():
         return None
-    inverse = torch.cholesky_inverse(factor) * scale[:, :, None] * scale[:, None, :]
-    corner = inverse @ lower
-    n = gram.new_zeros(len(order), 2 * m, 2 * m)
-    n[:, :m, :m] = delta**2 * inverse
-    n[:, :m, m:] = delta * corner
-    n[:, m:, :m] = delta * corner.mT
-    n[:, m:, m:] = lower.mT @ corner - torch.diag_embed(1 / curvature)
-    back = order.argsort(dim=1)
-    back = torch.cat([back, back + m], dim=1)
-    return n.gather(1, back[:, :, None].expand_as(n)).gather(2, back[:, None, :].expand_as(n))
+    half = torch.linalg.solve_triangular(factor, scale * right, upper=False)
+    n: Tensor = half.mT @ half
+    n[:, most:, most:].diagonal(dim1=1, dim2=2).sub_(1 / curvature)
+    return n
 
 
 class Pairs:
     """The newest M secant pairs (s, y), ‖s‖ = 1, of all chunks, with their inner products.
 
     Attributes:
+        most: M.
         vectors: P, (2M, d): s₁ … s_M, y₁ … y_M; 0 where a place is empty.
         gram: P Pᵀ, (2M, 2M), float64 on the CPU.
         owner: (M,), the chunk that a pair was measured on, or `ALL`.
-        born: (M,), the number of the push that brought it, from 1; 0 where the place is empty.
-        gamma: sᵀy / yᵀy of the newest pair that was accepted, or None; `clear` keeps it.
+        pushes: pairs stored since the last `clear`; the next one's place is that modulo M.
+        gamma: sᵀy / yᵀy of the newest pair that was stored, or None; `clear` keeps it.
     """
 
     def __init__(self, most: int, vectors: Tensor) -> None:
@@ -74,14 +70,29 @@ class Pairs:
         self.vectors = vectors
         self.gram = torch.zeros(2 * most, 2 * most, dtype=torch.float64)
         self.owner = torch.zeros(most, dtype=torch.int64)
-        self.born = torch.zeros(most, dtype=torch.int64)
+        self.pushes = 0
         self.gamma: float | None = None
 
     def products(self, s: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return P [s y], (2M, 2), and [s y]ᵀ[s y], (2, 2): float64, CPU. One read of P."""
         both = torch.stack([s, y])
-        joint = torch.cat([self.vectors @ both.T, both @ both.T]).to("cpu", torch.float64)
-        return joint[:-2], joint[-2:]
+        joint = torch.cat([both @ self.vectors.T, both @ both.T], dim=1).to("cpu", torch.float64)
+        return joint[:, :-2].T, joint[:, -2:]
+
+    def matrices(self, chunks: int, delta: float) -> Tensor | None:
+        """Return N_k of every chunk's B_k = δI − Pᵀ N_k P: (K, 2M, 2M), or None; see `compact`.
+
+        B_k takes other chunks' pairs first, then its own and those of all chunks; oldest first in
+        both. An empty place stands for a pair (e, e) of its own dimension e, which P leaves out.
+        """
+        most, places = self.most, torch.arange(self.most)
+        last = (self.owner == torch.arange(chunks)[:, None]) | (self.owner == ALL)
+        age = (self.pushes - 1 - places) % most
+        i, j = last[:, :, None], last[:, None, :]
+        after = (i & ~j) | ((i == j) & (age[:, None] < age))
+        empty = torch.diag((places >= self.pushes).double())
+        ss, sy = self.gram[:most, :most] + empty, self.gram[:most, most:] + empty
+        return compact(ss, sy, after, delta)
 
     def push(
         self, s: Tensor, y: Tensor, owner: int, products: tuple[Tensor, Tensor]
@@ -101,43 +112,30 @@ class Pairs:
         ss, sy, yy = float(own[0, 0]), float(own[0, 1]), float(own[1, 1])
         if not curved(ss, sy, yy):
             return None
-        place = int(self.born.argmin())
+        place = self.pushes % self.most
         rows = [place, self.most + place]
-        torch.div(s, ss**0.5, out=self.vectors[rows[0]])
-        torch.div(y, ss**0.5, out=self.vectors[rows[1]])
-        with_all = with_all / ss**0.5
+        torch.div(s, math.sqrt(ss), out=self.vectors[rows[0]])
+        torch.div(y, math.sqrt(ss), out=self.vectors[rows[1]])
+        with_all = with_all / math.sqrt(ss)
         with_all[rows] = own / ss
         self.gram[:, rows] = with_all
         self.gram[rows] = with_all.T
         self.owner[place] = owner
-        self.born[place] = self.born.max() + 1
+        self.pushes += 1
         self.gamma = sy / yy
         return rows
 
     def clear(self) -> None:
         """Drop all pairs."""
-        for tensor in (self.vectors, self.gram, self.owner, self.born):
+        self.pushes = 0
+        for tensor in (self.vectors, self.gram, self.owner):
             tensor.zero_()
-
-    def live(self) -> Tensor:
-        """Return the places that hold a pair, oldest first: (m,)."""
-        order = self.born.argsort()
-        return order[self.born[order] > 0]
-
-    def orders(self, chunks: int, live: Tensor) -> Tensor:
-        """Return, for each chunk, the order in which its B takes the pairs `live`: (K, m).
-
-        Other chunks' pairs first, then its own and those of all chunks, oldest first in both.
-        """
-        owner = self.owner[live]
-        last = (owner == torch.arange(chunks)[:, None]) | (owner == ALL)
-        return last.to(torch.int8).argsort(dim=1, stable=True)
 
     def small(self) -> dict[str, Any]:
         """Return everything but `vectors`, for a state dict."""
         return {
             "gram": self.gram,
             "owner": self.owner,
-            "born": self.born,
+            "pushes": self.pushes,
             "gamma": self.gamma,
         }

@@ -8,10 +8,12 @@ from .conditions import Condition, iterates_bounded, residual_factors, variables
 from .estimated import Estimated
 from .optim import DiagonalTO, FullTO, RankOneTO
 from .schedules import Constant, Exponential, InverseTime, Schedule
+from .secant import ChunkSampler, SecantTO
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ChunkSampler",
     "Condition",
     "Constant",
     "DiagonalTO",
@@ -21,6 +23,7 @@ __all__ = [
     "InverseTime",
     "RankOneTO",
     "Schedule",
+    "SecantTO",
     "iterates_bounded",
     "residual_factors",
     "variables_bounded",

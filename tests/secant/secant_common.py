@@ -44,11 +44,14 @@ class Problem:
         return self.loss(w).item()
 
 
-def new(problem, batch=5, chunks=4, dtype=torch.float64, sampler=None, **settings):
-    """A parameter, a sampler and an optimizer on a problem."""
+def new(
+    problem, batch=5, chunks=4, dtype=torch.float64, sampler=None, watch=True, **settings
+):
+    """A parameter, a sampler and an optimizer on a problem; `watch`: of the sampler's passes."""
     w = torch.nn.Parameter(torch.zeros(problem.d, dtype=dtype))
     sampler = sampler or ChunkSampler(problem.n, batch, chunks)
-    return w, sampler, SecantTO([w], sampler, **{"lr": 0.3, **settings})
+    plan = sampler if watch else sampler.plan
+    return w, sampler, SecantTO([w], plan, **{"lr": 0.3, **settings})
 
 
 def take(problem, w, optimizer, rows, with_loss=False):

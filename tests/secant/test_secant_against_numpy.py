@@ -12,7 +12,7 @@ def compare(problem, passes, chunks, reorder=False, **settings):
     plan = sampler.plan
     edges = [0, *plan.ends]
     sizes = [plan.rows[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    settings = {"lr": 0.3, "pairs": 3 * plan.chunks, **settings}
+    settings = {"lr": 0.3, "pairs": max(10, 3 * plan.chunks), **settings}
     reference = Reference(np.zeros(problem.d), sizes, **settings)
     for _ in range(passes):
         batches = list(sampler)

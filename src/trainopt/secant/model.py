@@ -164,9 +164,15 @@ class Model:
         offsets = here[:, None] - self.offsets  # P (w − u_k), (2M, K)
         z = (n @ offsets.T[:, :, None])[:, :, 0].T @ p  # Σ p_k N_k P (w − u_k)
         in_pairs = self.slopes + delta * (offsets @ p) - self.pairs.gram @ z  # P Ĝ
-        # Woodbury: A⁻¹ = I/δ + Pᵀ (I − A' P Pᵀ/δ)⁻¹ A' P / δ², A' = Σ p_k N_k
-        matrix = torch.eye(len(a), dtype=a.dtype) - a @ self.pairs.gram / delta
-        x, failed = torch.linalg.solve_ex(matrix, a @ in_pairs)
+        # Woodbury: A⁻¹ = I/δ + Pᵀ (I − A' P Pᵀ/δ)⁻¹ A' P / δ², A' = Σ p_k N_k; the rows of P are
+        # taken at length 1, so that the scale of F doesn't choose the pivots.
+        length = self.pairs.gram.diagonal().sqrt()
+        length[length == 0] = 1
+        matrix = torch.eye(len(a), dtype=a.dtype) - (a * length[:, None]) @ (
+            self.pairs.gram / length / delta
+        )
+        x, failed = torch.linalg.solve_ex(matrix, length * (a @ in_pairs))
+        x /= length
         if failed or not x.isfinite().all():
             x = torch.zeros_like(x)
         weights = torch.stack([z, x / -(delta**2)]).to(gradient)

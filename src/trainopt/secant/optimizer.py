@@ -51,7 +51,7 @@ class SecantTO(Optimizer):
         weight_decay: λ of an L2 term λ/2 ‖w‖² in the objective, as in `torch.optim.SGD`; to be left
             as it is during a run. Decay beside the objective, as in AdamW, would move the weights
             away from where Ĝ = 0.
-        pairs: M; None is 3K. At least 2K is advised.
+        pairs: M; None is 3K, and at least 10. With fewer than 2K it is unsteady.
         first: passes of the base phase, at least 2 unless K = 1 or the chunks are many and large.
         base: an optimizer of the same parameters to take the base phase's steps, with the rates
             and decay of its own; None is SGD.
@@ -83,7 +83,7 @@ class SecantTO(Optimizer):
                 "Plan.follow returned."
             )
         self.plan = plan if isinstance(plan, Plan) else plan.plan
-        pairs = 3 * self.plan.chunks if pairs is None else pairs
+        pairs = max(10, 3 * self.plan.chunks) if pairs is None else pairs
         for name, value in {"pairs": pairs, "first": first, "patience": patience}.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value!r} is not allowed: give a whole number ≥ 1.")
@@ -451,7 +451,8 @@ def _wrong_length(steps: str, due: int) -> str:
     return (
         f"the loader's pass took {steps} steps and the plan's takes {due}: give the optimizer the "
         "plan of this loader and this gradient accumulation, let every pass run to its end, and "
-        "read the data for anything else through another loader."
+        "read the data for anything else through another loader; for batches drawn beforehand give "
+        "sampler.plan, which isn't watched."
     )
 
 

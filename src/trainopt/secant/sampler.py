@@ -85,12 +85,17 @@ class ChunkSampler(Sampler[list[int]]):
         return math.ceil(self.rows / self.batch)
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Begin the next pass."""
+        """Yield the batches of the next pass, which begins when the first of them is asked for.
+
+        Not before: a `DataLoader` with workers makes an iterator that it throws away.
+        """
         order = self._shuffled(self.epoch)
         self.begun += 1
         self.epoch += 1
         self.start, self._next_start = self._next_start, 0
-        return self._batches(order, self.start * self.accumulate * self.batch)
+        for i in range(self.start * self.accumulate * self.batch, self.rows, self.batch):
+            rows: list[int] = order[i : i + self.batch][self.rank :: self.num_replicas].tolist()
+            yield rows
 
     def set_epoch(self, epoch: int) -> None:
         """Make `epoch` the number of the next pass."""
@@ -112,8 +117,3 @@ class ChunkSampler(Sampler[list[int]]):
         ends = [min(end * self.batch * self.accumulate, self.rows) for end in self.plan.ends]
         pieces = torch.tensor_split(self._order, ends[:-1])
         return torch.cat([p[torch.randperm(len(p), generator=generator)] for p in pieces])
-
-    def _batches(self, order: torch.Tensor, start: int) -> Iterator[list[int]]:
-        for i in range(start, self.rows, self.batch):
-            rows: list[int] = order[i : i + self.batch][self.rank :: self.num_replicas].tolist()
-            yield rows

@@ -44,9 +44,7 @@ class Problem:
         return self.loss(w).item()
 
 
-def new(
-    problem, batch=5, chunks=4, dtype=torch.float64, sampler=None, watch=True, **settings
-):
+def new(problem, batch=5, chunks=4, dtype=torch.float64, sampler=None, watch=True, **settings):
     """A parameter, a sampler and an optimizer on a problem; `watch`: of the sampler's passes."""
     w = torch.nn.Parameter(torch.zeros(problem.d, dtype=dtype))
     sampler = sampler or ChunkSampler(problem.n, batch, chunks)

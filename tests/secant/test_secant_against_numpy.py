@@ -1,5 +1,7 @@
 """SecantTO walks the path of a NumPy reference that was written from its description."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ def compare(problem, passes, chunks, reorder=False, **settings):
     w, sampler, optimizer = new(problem, chunks=chunks, **settings)
     plan = sampler.plan
     edges = [0, *plan.ends]
-    sizes = [plan.rows[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    sizes = [plan.rows[a:b] for a, b in pairwise(edges)]
     settings = {"lr": 0.3, "pairs": max(10, 3 * plan.chunks), **settings}
     reference = Reference(np.zeros(problem.d), sizes, **settings)
     for _ in range(passes):

@@ -1,8 +1,10 @@
 """ChunkSampler and Plan: which rows are read when."""
 
+from itertools import chain, pairwise
+
 import pytest
 import torch
-from secant_common import Problem, new, take
+from secant_common import Problem, new, take, train
 from torch.utils.data import DataLoader, TensorDataset
 
 from trainopt import ChunkSampler, SecantTO
@@ -12,7 +14,7 @@ from trainopt.secant import Plan
 def chunks_of(sampler, batches):
     """The rows of each chunk of a pass."""
     edges = [0, *(end * sampler.accumulate for end in sampler.plan.ends)]
-    return [sorted(sum(batches[a:b], [])) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [sorted(chain(*batches[a:b])) for a, b in pairwise(edges)]
 
 
 @pytest.mark.parametrize("rows", [1, 7, 16, 45, 47])
@@ -21,7 +23,7 @@ def test_the_same_rows_are_in_the_same_chunk_in_every_pass(rows, accumulate):
     sampler = ChunkSampler(rows, 4, chunks=3, accumulate=accumulate)
     passes = [list(sampler) for _ in range(3)]
     for batches in passes:
-        assert sorted(sum(batches, [])) == list(range(rows))
+        assert sorted(chain(*batches)) == list(range(rows))
         assert len(batches) == len(sampler)
         assert chunks_of(sampler, batches) == chunks_of(sampler, passes[0])
         steps = [batches[i : i + accumulate] for i in range(0, len(batches), accumulate)]
@@ -85,9 +87,11 @@ def test_a_sampler_refuses_what_it_cannot_do(settings, message):
         ChunkSampler(40, **{"batch_size": 4, **settings})
 
 
-@pytest.mark.parametrize(("rows", "ends"), [((), ()), ((3, 0), (2,)), ((3, 3), (1,)), ((3,), (1, 1))])
+@pytest.mark.parametrize(
+    ("rows", "ends"), [((), ()), ((3, 0), (2,)), ((3, 3), (1,)), ((3,), (1, 1))]
+)
 def test_a_plan_that_is_none_is_refused(rows, ends):
-    with pytest.raises(ValueError, match="rows=|ends="):
+    with pytest.raises(ValueError, match=r"rows=|ends="):
         Plan(rows, ends)
 
 
@@ -113,9 +117,7 @@ def test_a_loader_of_another_length_is_named_at_the_end_of_the_first_pass():
         batches = plan.follow([list(range(5))] * length)
         optimizer = SecantTO([w], batches)
         with pytest.raises(RuntimeError, match="the plan's takes 18: give the optimizer the plan"):
-            for _ in range(2):
-                for rows in batches:
-                    take(problem, w, optimizer, rows)
+            train(problem, w, batches, optimizer, 2)
         assert optimizer.steps == min(length, 18)
 
 

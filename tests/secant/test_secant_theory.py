@@ -1,6 +1,7 @@
 """What the mathematics of SecantTO promises."""
 
 import math
+from itertools import chain
 
 import pytest
 import torch
@@ -44,9 +45,7 @@ def test_the_estimate_is_the_full_gradient_once_every_hessian_is_known():
     for k, (h, _) in enumerate(known):
         torch.testing.assert_close(hessian_of(model, k), h)
     w = torch.tensor([3.0, -2, 5, 1]).double()
-    full = sum(
-        p * h @ (w - c) for p, (h, _), c in zip(shares, known, centre, strict=True)
-    )
+    full = sum(p * h @ (w - c) for p, (h, _), c in zip(shares, known, centre, strict=True))
     a = sum(p * h for p, (h, _) in zip(shares, known, strict=True))
     here = model.at(w, 1)
     torch.testing.assert_close(here.gradient, full)
@@ -67,7 +66,9 @@ def test_the_secant_equation_holds_after_every_push():
         if model.visit(k, w, g):
             s, y = w - seen[k][0], g - seen[k][1]
             torch.testing.assert_close(hessian_of(model, k) @ s, y)
-            torch.testing.assert_close(model.at(seen[k][0], k).gradient, estimate(model, seen[k][0]))
+            torch.testing.assert_close(
+                model.at(seen[k][0], k).gradient, estimate(model, seen[k][0])
+            )
         seen[k] = w, g
         again = model.visit(k, w, g)
         if again:
@@ -131,12 +132,12 @@ def test_the_order_of_rows_within_a_chunk_makes_no_difference_in_the_secant_phas
     train(problem, w, sampler, optimizer, 3)
     paths = []
     for shuffle in (False, True):
-        other, own, copy = new(problem, batch=5, chunks=3)
+        other, _, copy = new(problem, batch=5, chunks=3)
         other.data.copy_(w.data)
         copy.load_state_dict(optimizer.state_dict())
         for _ in range(4):
             for chunk in range(3):
-                rows = torch.as_tensor(sum(list(sampler)[6 * chunk : 6 * chunk + 6], []))
+                rows = torch.as_tensor(list(chain(*list(sampler)[6 * chunk : 6 * chunk + 6])))
                 rows = rows[torch.randperm(30)] if shuffle else rows.sort().values
                 for batch in rows.split(5):
                     take(problem, other, copy, batch)

@@ -54,7 +54,7 @@ def make_adam(params):
     return torch.optim.Adam(params, lr=0.05)
 
 
-@pytest.mark.parametrize("steps", [0, 7, 36, 50, 61, 75])
+@pytest.mark.parametrize("steps", [0, 7, 50, 61])
 @pytest.mark.parametrize("base", [None, make_adam])
 @pytest.mark.parametrize("way", ["state dict", "deepcopy", "pickle"])
 def test_a_run_goes_on_bit_for_bit(steps, base, way):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from .detect import RANDOM, SHUFFLED, Check, repeats
 from .layout import Layout
 from .model import Model, Move
 from .plan import Place, Plan
+from .reading import Reading
 
 RISE = 3.0  # an overshoot is grave where the slope has turned and is this many times as steep
 FALLBACK = 30.0  # the model has failed where ‖Ĝ‖ is this many times its lowest
@@ -42,6 +42,8 @@ class Descent:
         progress: the clock and the safeguards.
         losses: what the chunks' losses did.
         model: Ĝ.
+        notice: what the user has to be told, once; None when there is nothing.
+        reading: the sums over the present chunk.
         vectors: everything of size d, (2K + 2M + 7, d): the model's, then those of `SINGLE`.
         single: the vectors of `SINGLE` by name.
     """
@@ -72,8 +74,9 @@ class Descent:
         )
         self.progress = Progress(until=settings.first, moves=plan.chunks)
         self.losses = Losses([math.nan] * plan.chunks)
+        self.notice: str | None = None
         self._checked = min(1, plan.chunks - 1)
-        self._sums = layout.views(self.single["gradient_sum"])
+        self.reading = Reading(layout, self.single["point_sum"], self.single["gradient_sum"])
         if numbers is None:
             self.single["best"].copy_(layout.weights())
         else:
@@ -82,34 +85,10 @@ class Descent:
     # Reading a chunk --------------------------------------------------------------------------
 
     def add(self, place: Place, grads: Sequence[Tensor | None], norm: float, loss: float) -> None:
-        """Add one step's gradient to the sums of its chunk: O(d).
-
-        Args:
-            place: where in the pass the step stands.
-            grads: the gradient of each parameter, real; None is 0.
-            norm: ‖g‖.
-            loss: the mean loss of its rows; NaN where it isn't known.
-        """
-        progress, single = self.progress, self.single
+        """Add one step's gradient to the sums of its chunk; see `Reading.add`."""
         if place.first:
-            progress.begin_chunk()
-            single["gradient_sum"].zero_()
-            if progress.secant:
-                single["point_sum"].copy_(self.layout.weights())
-            else:
-                single["point_sum"].zero_()
-        progress.spoiled |= not math.isfinite(norm)
-        if progress.spoiled:  # what isn't finite must not get into the state
-            return
-        if not progress.secant:
-            single["point_sum"].add_(self.layout.weights(), alpha=place.rows)
-        given = [(s, g) for s, g in zip(self._sums, grads, strict=True) if g is not None]
-        if given:
-            sums, terms = zip(*given, strict=True)
-            torch._foreach_add_(list(sums), list(terms), alpha=place.rows)
-        progress.rows += place.rows
-        progress.norms += place.rows * norm
-        progress.losses += place.rows * loss
+            self.reading.begin(self.progress)
+        self.reading.add(self.progress, place.rows, grads, norm, loss)
 
     def end_chunk(self, chunk: int, decay: Sequence[tuple[int, float]]) -> None:
         """Put a chunk into the model, and move if it is time: O((K + M) d + K M³).
@@ -152,7 +131,7 @@ class Descent:
         progress, single = self.progress, self.single
         point = single["point_sum"] if progress.secant else single["point_sum"] / progress.rows
         by_chunk = progress.moves > 1 or self.plan.chunks == 1 or not progress.secant
-        gradient, penalty = self._mean_gradient(point, decay)
+        gradient, penalty = self.reading.mean_gradient(progress, point, decay)
         visit = self.model.visit(chunk, point, gradient, push=by_chunk)
         if chunk == self._checked and progress.check is Check.DUE:
             progress.held = progress.secant
@@ -165,19 +144,6 @@ class Descent:
             single["jump_s"].add_(visit.s, alpha=self.plan.shares[chunk])
             single["jump_y"].add_(visit.y, alpha=self.plan.shares[chunk])
             progress.jumps += 1
-
-    def _mean_gradient(
-        self, point: Tensor, decay: Sequence[tuple[int, float]]
-    ) -> tuple[Tensor, float]:
-        """Return the chunk's mean gradient, λw of the weight decay included, and ½λ‖w‖²."""
-        gradient, penalty, start = self.single["gradient_sum"] / self.progress.rows, 0.0, 0
-        for size, rate in decay:
-            if rate:
-                part = point[start : start + size]
-                gradient[start : start + size].add_(part, alpha=rate)
-                penalty += rate / 2 * float(part @ part)
-            start += size
-        return gradient, penalty
 
     def _end_jump(self) -> None:
         """Make one pair of what the chunks of a pass did together."""
@@ -317,7 +283,8 @@ class Descent:
         if progress.spoiled or not steady:
             progress.check = Check.DUE
         elif self._repeats(
-            self._mean_gradient(self.single["point_sum"], decay)[0] - self.model.gradients[chunk]
+            self.reading.mean_gradient(progress, self.single["point_sum"], decay)[0]
+            - self.model.gradients[chunk]
         ):
             progress.check = Check.PASSED
         elif self.plan.chunks > 1:
@@ -339,7 +306,7 @@ class Descent:
         elif self._repeats(change):
             progress.check = Check.BY_PASS
             self.model.clear()
-            warnings.warn(SHUFFLED, stacklevel=2)
+            self.notice = SHUFFLED
             return True
         else:
             self._retire()
@@ -350,7 +317,7 @@ class Descent:
         self.progress.check = Check.FAILED
         self.single["best"].copy_(self.layout.weights())
         self._resume_base()
-        warnings.warn(RANDOM, stacklevel=2)
+        self.notice = RANDOM
 
     def _repeats(self, change: Tensor) -> bool:
         size = self.progress.norms / self.progress.rows

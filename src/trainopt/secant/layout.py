@@ -50,7 +50,31 @@ class Layout:
         pieces = [real(p.detach()).reshape(-1) for p in self.params]
         return torch.cat([piece.to(self.device, self.dtype) for piece in pieces])
 
+    def gradients(self) -> list[Tensor | None]:
+        """Return each parameter's gradient as reals on the vector's device, or None.
+
+        Raises:
+            TypeError: one is sparse.
+        """
+        grads: list[Tensor | None] = []
+        for p in self.params:
+            if p.grad is not None and p.grad.layout != torch.strided:
+                raise TypeError(
+                    f"the gradient of the parameter of shape {tuple(p.shape)} is sparse "
+                    f"({p.grad.layout}): SecantTO needs dense gradients."
+                )
+            grads.append(None if p.grad is None else real(p.grad).to(self.device))
+        return grads
+
     def write(self, vector: Tensor) -> None:
         """Give the parameters the values of `vector`, (d,), rounded to their dtypes."""
         for p, value in zip(self.params, self.views(vector), strict=True):
             real(p.detach()).copy_(value)
+
+
+def total_norm(tensors: Sequence[Tensor | None]) -> float:
+    """Return the norm of all tensors together: O(d), one synchronisation with the host."""
+    given = [x for x in tensors if x is not None]
+    if not given:
+        return 0.0
+    return float(torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(given)))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,9 +15,10 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from .base import RESTART, SLOWER, sgd, slow_down
 from .descent import Descent, Settings
-from .layout import Layout, real
+from .layout import Layout, real, total_norm
 from .plan import Followed, Plan
 from .sampler import ChunkSampler
+from .watch import Watch
 
 
 class SecantTO(Optimizer):
@@ -91,9 +93,8 @@ class SecantTO(Optimizer):
         _check_number("trust", trust, positive=True)
         self.settings = Settings(pairs, first, scale, trust, patience)
         self.base = base
-        self._source = None if isinstance(plan, Plan) else plan
+        self._watch = None if isinstance(plan, Plan) else Watch(plan)
         self._descent: Descent | None = None
-        self._begun = self._within = self._due = 0
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         if base is not None:
             own = {p for group in self.param_groups for p in group["params"]}
@@ -118,7 +119,6 @@ class SecantTO(Optimizer):
         self, closure: Callable[[], float], *, loss: float | Tensor | None = None
     ) -> float: ...
 
-    @torch.no_grad()
     def step(
         self,
         closure: Callable[[], float] | None = None,
@@ -146,12 +146,10 @@ class SecantTO(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 value = loss = closure()
-        layout = self._layout()
-        grads = _gradients(layout)
-        self._follow()
-        if self._descent is None:
-            self._hold(self._new_descent(None, None))
-        self._advance(grads, math.nan if loss is None else float(loss))
+        with torch.no_grad():
+            notice = self._advance(loss)
+        if notice:
+            warnings.warn(notice, stacklevel=3)  # torch wraps this method once
         return value
 
     def estimate(self, param: Tensor) -> Tensor:
@@ -220,19 +218,27 @@ class SecantTO(Optimizer):
             )
         return layout
 
-    def _advance(self, grads: list[Tensor | None], loss: float) -> None:
-        descent = self._descent
-        assert descent is not None
+    def _advance(self, loss: float | Tensor | None) -> str | None:
+        """Take a step; return what the user has to be told."""
+        layout = self._layout()
+        grads = layout.gradients()
+        if self._watch is not None:
+            self._watch.step(self.steps)
+        descent = self._descent or self._new_descent(None, None)
+        if self._descent is None:
+            self._hold(descent)
         progress = descent.progress
-        norm = _norm(grads)
+        norm = total_norm(grads)
         place = self.plan.places[progress.steps % self.plan.steps]
         progress.steps += 1
         if not progress.retired:
-            descent.add(place, grads, norm, loss)
+            descent.add(place, grads, norm, math.nan if loss is None else float(loss))
         if not progress.secant:
             self._base_step(descent, norm)
         if place.last and not progress.retired:
             descent.end_chunk(place.chunk, self._decay())
+        notice, descent.notice = descent.notice, None
+        return notice
 
     def _base_step(self, descent: Descent, norm: float) -> None:
         progress = descent.progress
@@ -256,27 +262,6 @@ class SecantTO(Optimizer):
             (sum(real(p).numel() for p in group["params"]), group["weight_decay"])
             for group in self.param_groups
         ]
-
-    def _follow(self) -> None:
-        """Raise when the loader's passes aren't the plan's; count the steps of the present one."""
-        source = self._source
-        if source is None or not source.begun:
-            return
-        if source.begun != self._begun:
-            place = self.steps % self.plan.steps
-            if self._within not in (0, self._due):
-                raise RuntimeError(_wrong_length(str(self._within), self._due))
-            if place != source.start:
-                raise RuntimeError(
-                    f"the loader began its pass at step {source.start} and the optimizer is at "
-                    f"step {place}: call seek(optimizer.steps) on the ChunkSampler before the "
-                    "loader goes on."
-                )
-            self._begun, self._within = source.begun, 0
-            self._due = self.plan.steps - source.start
-        elif self._within == self._due:
-            raise RuntimeError(_wrong_length(f"more than {self._due}", self._due))
-        self._within += 1
 
     # What torch calls -------------------------------------------------------------------------
 
@@ -320,7 +305,8 @@ class SecantTO(Optimizer):
 
         def restore(_: Optimizer) -> None:
             self._hold(loaded[0])
-            self._begun = self._within = self._due = 0
+            if self._watch is not None:
+                self._watch = Watch(self._watch.source)
 
         # The last pre-hook sees what every other one made of the state dict, and the first
         # post-hook puts the state right before any other one looks at it.
@@ -352,8 +338,7 @@ class SecantTO(Optimizer):
             super().__setstate__(state)
             return
         vectors, kept = state.pop("_vectors"), state.pop("_kept")
-        self._source = None  # a copy doesn't watch the loader of the original
-        self._begun = self._within = self._due = 0
+        self._watch = None  # a copy doesn't watch the loader of the original
         super().__setstate__(state)
         self._hold(None if vectors is None else self._new_descent(vectors, kept["numbers"]))
 
@@ -423,37 +408,6 @@ class SecantTO(Optimizer):
                 )
             own.copy_(saved)
         return descent
-
-
-def _gradients(layout: Layout) -> list[Tensor | None]:
-    """Return each parameter's gradient as reals on the state's device, or None."""
-    grads: list[Tensor | None] = []
-    for p in layout.params:
-        if p.grad is not None and p.grad.layout != torch.strided:
-            raise TypeError(
-                f"the gradient of the parameter of shape {tuple(p.shape)} is sparse "
-                f"({p.grad.layout}): SecantTO needs dense gradients."
-            )
-        grads.append(None if p.grad is None else real(p.grad).to(layout.device))
-    return grads
-
-
-def _norm(grads: list[Tensor | None]) -> float:
-    """Return the norm of all gradients together: O(d), one synchronisation with the host."""
-    given = [g for g in grads if g is not None]
-    if not given:
-        return 0.0
-    norms = torch._foreach_norm(given)
-    return float(torch.linalg.vector_norm(torch.stack(norms)))
-
-
-def _wrong_length(steps: str, due: int) -> str:
-    return (
-        f"the loader's pass took {steps} steps and the plan's takes {due}: give the optimizer the "
-        "plan of this loader and this gradient accumulation, let every pass run to its end, and "
-        "read the data for anything else through another loader; for batches drawn beforehand give "
-        "sampler.plan, which isn't watched."
-    )
 
 
 def _check_number(name: str, value: Any, positive: bool = False) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from .detect import Check
 
+RESOLVED = 1e-5  # changes of the loss, as a part of it, that float32 shows
+
 
 @dataclass
 class Progress:
@@ -28,10 +30,12 @@ class Progress:
         losses: the sum of r × loss over them; NaN where a step came without.
         spoiled: whether the present chunk can't be used.
         moves: steps of the weights in a pass.
-        by_loss: whether the merit is the loss; else it is ‖Ĝ‖.
-        low: the lowest merit at a pass's end since the pairs were last dropped.
-        least: the lowest since the secant phase began; that of the vector `best`.
-        stuck: passes since `low`.
+        low: the lowest ‖Ĝ‖ at a pass's end since the pairs were last dropped.
+        low_loss: the lowest loss, the same.
+        least: the lowest ‖Ĝ‖, or loss where it is given, since the secant phase began; that of the
+            vector `best`.
+        by_loss: which of the two `least` is.
+        stuck: passes without a new `low` or `low_loss`.
         good: lows in a row.
         need: lows in a row that it takes to move by chunks again.
         moved: whether a step along −A⁻¹Ĝ was taken.
@@ -56,9 +60,10 @@ class Progress:
     norms: float = 0.0
     losses: float = 0.0
     spoiled: bool = False
-    by_loss: bool = False
     low: float = math.inf
+    low_loss: float = math.inf
     least: float = math.inf
+    by_loss: bool = False
     stuck: int = 0
     good: int = 0
     need: int = 1
@@ -78,17 +83,24 @@ class Progress:
         """Whether the base optimizer has taken over for good."""
         return self.check is Check.FAILED
 
-    def end_pass(self, merit: float, chunks: int, patience: int) -> bool:
+    def end_pass(self, size: float, loss: float, chunks: int, patience: int) -> bool:
         """Choose how often the weights move in the next pass.
 
-        More often while the merit falls; less often, in the end once a pass, where Ĝ is the average
-        of a whole pass, while it doesn't.
+        More often while ‖Ĝ‖ or the loss falls; less often, in the end once a pass, where Ĝ is the
+        average of a whole pass, while neither does.
+
+        Args:
+            size: ‖Ĝ‖.
+            loss: of all rows; NaN where it isn't known.
+            chunks: K.
+            patience: passes to wait.
 
         Returns:
             Whether the pairs are to be dropped: measured by chunks, they were of no use.
         """
-        self.stuck = 0 if merit < self.low else self.stuck + 1
-        self.low = min(merit, self.low)
+        gained = size < self.low or loss < self.low_loss
+        self.stuck = 0 if gained else self.stuck + 1
+        self.low, self.low_loss = min(size, self.low), min(self.low_loss, loss)
         self.good = self.good + 1 if self.stuck == 0 else 0
         if self.check is Check.BY_PASS:
             self.moves = 1
@@ -99,7 +111,8 @@ class Progress:
             self.moves //= 2
             if self.moves == 1:
                 self.need, self.good = 4 * self.need, 0
-                self.low, self.stuck = math.inf, 0
+                self.low = self.low_loss = math.inf
+                self.stuck = 0
                 return True
         return False
 
@@ -138,9 +151,13 @@ class Losses:
         return sum(p * f for p, f in zip(shares, self.latest, strict=True))
 
     def ratio(self, shares: Sequence[float]) -> float:
-        """Return Σ p|actual − predicted| / Σ p|actual|; NaN where a chunk's is unknown."""
+        """Return Σ p|actual − predicted| / Σ p|actual|.
+
+        NaN where a chunk's is unknown, or where the changes are too small for the losses' rounding.
+        """
         change = sum(p * abs(a) for p, a in zip(shares, self.actual, strict=True))
-        return self._error(shares) / change if change else math.nan
+        level = sum(p * abs(f) for p, f in zip(shares, self.latest, strict=True))
+        return self._error(shares) / change if change > RESOLVED * level else math.nan
 
     def resize(self, shares: Sequence[float], clipped: bool) -> float:
         """Return what the radius is to be multiplied by after a chunk, from the last K chunks."""

@@ -119,11 +119,9 @@ class Descent:
             if not (end and progress.passes >= progress.until and bool(self.model.seen.all())):
                 return
             self._begin_secant(w)
-        known = self.losses.total(self.plan.shares)
-        if not math.isnan(known):
-            progress.radius *= self.losses.resize(self.plan.shares, progress.clipped)
+        progress.radius *= self.losses.resize(self.plan.shares, progress.clipped)
         if end or (chunk + 1) % max(1, self.plan.chunks // progress.moves) == 0:
-            self._move(w, chunk, end, known)
+            self._move(w, chunk, end)
         self._begin_check((chunk + 1) % self.plan.chunks)
 
     def _see(self, chunk: int, decay: Sequence[tuple[int, float]]) -> None:
@@ -164,14 +162,13 @@ class Descent:
         progress.radius = self.settings.trust * self.model.spread(w)
         self.single["best"].copy_(w)
 
-    def _move(self, w: Tensor, chunk: int, end: bool, known: float) -> None:
+    def _move(self, w: Tensor, chunk: int, end: bool) -> None:
         """Step along −A⁻¹Ĝ.
 
         Args:
             w: the weights, (d,); overwritten.
             chunk: the one seen last.
             end: whether a pass has ended, when progress is judged.
-            known: the loss of all rows; NaN where it isn't known.
         """
         progress, model = self.progress, self.model
         here = model.at(w, chunk)
@@ -184,19 +181,20 @@ class Descent:
                 here = model.at(w, chunk)
                 progress.radius = max(part, 0.1) * float(torch.linalg.vector_norm(s))
         if end:
-            judged = self._judge(w, here, chunk, known)
+            judged = self._judge(w, here, chunk)
             if judged is None:
                 return
             w, here = judged
-        self._step(w, here, trusts_losses=not math.isnan(known))
+        self._step(w, here)
 
-    def _judge(self, w: Tensor, here: Move, chunk: int, known: float) -> tuple[Tensor, Move] | None:
+    def _judge(self, w: Tensor, here: Move, chunk: int) -> tuple[Tensor, Move] | None:
         """Judge a pass; return where to step from, or None where the base phase is back."""
         progress, model = self.progress, self.model
-        if progress.by_loss == math.isnan(known):  # the loss is given from now on, or not any more
-            progress.by_loss = not progress.by_loss
-            progress.low = progress.least = math.inf
-        merit = known if progress.by_loss else float(torch.linalg.vector_norm(here.gradient))
+        loss = self.losses.total(self.plan.shares)
+        if progress.by_loss == math.isnan(loss):  # the loss is given from now on, or not any more
+            progress.by_loss, progress.least = not progress.by_loss, math.inf
+        size = float(torch.linalg.vector_norm(here.gradient))
+        merit = loss if progress.by_loss else size
         if merit < progress.least:
             progress.least = merit
             self.single["best"].copy_(w)
@@ -208,12 +206,12 @@ class Descent:
             here = model.at(w, chunk)
             progress.radius /= 4
             self.losses.forget_changes()
-        if progress.end_pass(merit, self.plan.chunks, self.settings.patience):
+        if progress.end_pass(size, loss, self.plan.chunks, self.settings.patience):
             model.clear()
             here = model.at(w, chunk)
         return w, here
 
-    def _step(self, w: Tensor, here: Move, trusts_losses: bool) -> None:
+    def _step(self, w: Tensor, here: Move) -> None:
         progress = self.progress
         step = here.step / progress.damping(self.settings.patience)
         length = float(torch.linalg.vector_norm(step))
@@ -225,9 +223,10 @@ class Descent:
         if progress.clipped:
             step *= progress.radius / length
         reach = max(min(length, progress.radius), here.spread)
-        progress.radius = (
-            min(progress.radius, 100 * reach) if trusts_losses else self.settings.trust * reach
-        )
+        if math.isnan(self.losses.ratio(self.plan.shares)):
+            progress.radius = self.settings.trust * reach
+        else:
+            progress.radius = min(progress.radius, 100 * reach)
         progress.moved = True
         self.layout.write(w + step)
         self.single["origin"].copy_(w)

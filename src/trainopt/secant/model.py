@@ -109,7 +109,7 @@ class Model:
         near = self.points - self.points[owner]
         changed = self.pairs.vectors[rows]
         mean = (self.weights @ self.gradients)[None]
-        known = (changed @ torch.cat([near, mean]).T).to("cpu", torch.float64)
+        known = (changed @ torch.cat([near, mean]).T).cpu().double()
         self.offsets[rows], self.slopes[rows] = known[:, :-1], known[:, -1]
         self._known = None
 
@@ -160,7 +160,7 @@ class Model:
         n, a = self._matrices()
         here = self.offsets[:, chunk]
         if bool(near[chunk].any()):
-            here = here + (self.pairs.vectors @ near[chunk]).to("cpu", torch.float64)
+            here = here + (self.pairs.vectors @ near[chunk]).cpu().double()
         offsets = here[:, None] - self.offsets  # P (w − u_k), (2M, K)
         z = (n @ offsets.T[:, :, None])[:, :, 0].T @ p  # Σ p_k N_k P (w − u_k)
         in_pairs = self.slopes + delta * (offsets @ p) - self.pairs.gram @ z  # P Ĝ

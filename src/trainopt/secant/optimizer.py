@@ -232,7 +232,7 @@ class SecantTO(Optimizer):
         place = self.plan.places[progress.steps % self.plan.steps]
         progress.steps += 1
         if not progress.retired:
-            descent.add(place, grads, norm, math.nan if loss is None else float(loss))
+            descent.add(place, grads, norm, _number(loss))
         if not progress.secant:
             self._base_step(descent, norm)
         if place.last and not progress.retired:
@@ -408,6 +408,12 @@ class SecantTO(Optimizer):
                 )
             own.copy_(saved)
         return descent
+
+
+def _number(loss: float | Tensor | None) -> float:
+    if loss is None:
+        return math.nan
+    return float(loss.detach() if isinstance(loss, Tensor) else loss)
 
 
 def _check_number(name: str, value: Any, positive: bool = False) -> None:

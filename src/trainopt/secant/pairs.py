@@ -76,7 +76,7 @@ class Pairs:
     def products(self, s: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return P [s y], (2M, 2), and [s y]ᵀ[s y], (2, 2): float64, CPU. One read of P."""
         both = torch.stack([s, y])
-        joint = torch.cat([both @ self.vectors.T, both @ both.T], dim=1).to("cpu", torch.float64)
+        joint = torch.cat([both @ self.vectors.T, both @ both.T], dim=1).cpu().double()
         return joint[:, :-2].T, joint[:, -2:]
 
     def matrices(self, chunks: int, delta: float) -> Tensor | None:

@@ -107,10 +107,9 @@ class Model:
         # Differences from any one point (the last chunk's, for `ALL`): the points themselves would
         # cancel in Ĝ, but not their rounding.
         near = self.points - self.points[owner]
-        changed = self.pairs.vectors[rows]
-        mean = (self.weights @ self.gradients)[None]
-        known = (changed @ torch.cat([near, mean]).T).cpu().double()
-        self.offsets[rows], self.slopes[rows] = known[:, :-1], known[:, -1]
+        changed = self.pairs.vectors[rows[0] :: self.pairs.most]
+        self.offsets[rows] = (changed @ near.T).cpu().double()
+        self.slopes[rows] = (changed @ (self.weights @ self.gradients)).cpu().double()
         self._known = None
 
     def _judge(self, chunk: int, s: Tensor, y: Tensor, products: tuple[Tensor, Tensor]) -> Visit:

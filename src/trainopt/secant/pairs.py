@@ -88,11 +88,12 @@ class Pairs:
         most, places = self.most, torch.arange(self.most)
         last = (self.owner == torch.arange(chunks)[:, None]) | (self.owner == ALL)
         age = (self.pushes - 1 - places) % most
-        i, j = last[:, :, None], last[:, None, :]
-        after = (i & ~j) | ((i == j) & (age[:, None] < age))
-        empty = torch.diag((places >= self.pushes).double())
-        ss, sy = self.gram[:most, :most] + empty, self.gram[:most, most:] + empty
-        return compact(ss, sy, after, delta)
+        rank = last * most - age
+        ss, sy = self.gram[:most, :most], self.gram[:most, most:]
+        if self.pushes < most:
+            empty = torch.diag((places >= self.pushes).double())
+            ss, sy = ss + empty, sy + empty
+        return compact(ss, sy, rank[:, :, None] > rank[:, None, :], delta)
 
     def push(
         self, s: Tensor, y: Tensor, owner: int, products: tuple[Tensor, Tensor]

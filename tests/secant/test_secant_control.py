@@ -24,9 +24,9 @@ def test_moves_are_halved_while_nothing_is_gained():
 
 
 def test_moves_are_doubled_when_something_is():
-    progress, seen = run([5, 6, 6, 4, 3])
+    _, seen = run([5, 6, 6, 4, 3])
     assert [moves for moves, _ in seen] == [4, 4, 2, 4, 4]
-    progress, seen = run([5, 6, 6, 6, 5, 4, 3, 2, 1])
+    _, seen = run([5, 6, 6, 6, 5, 4, 3, 2, 1])
     assert [moves for moves, _ in seen[3:]] == [1, 1, 1, 1, 2, 4]  # four lows in a row
 
 

@@ -10,8 +10,8 @@ from secant_common import Problem, new, take, train
 from trainopt.secant.model import Model
 
 
-def make_model(shares, d, pairs):
-    vectors = torch.zeros(2 * len(shares) + 2 * pairs, d, dtype=torch.float64)
+def make_model(shares, d, pairs, dtype=torch.float64):
+    vectors = torch.zeros(2 * len(shares) + 2 * pairs, d, dtype=dtype)
     return Model(shares, pairs, vectors, scale=0.5, lr=0.1)
 
 
@@ -75,6 +75,21 @@ def test_the_secant_equation_holds_after_every_push():
             assert again.residual == 0
 
 
+def test_the_secant_equation_of_all_chunks_holds_for_each():
+    """A pair of a whole pass is taken last by every B_k, after the chunk's own older ones."""
+    d, shares = 5, (0.2, 0.3, 0.5)
+    generator = torch.Generator().manual_seed(0)
+    model = make_model(shares, d, pairs=8)
+    for visit in range(9):
+        w = torch.randn(d, generator=generator, dtype=torch.float64)
+        model.visit(visit % 3, w, curved(d, visit % 3)[0] @ w)
+    s = torch.randn(d, generator=generator, dtype=torch.float64)
+    y = curved(d, 7)[0] @ s
+    model.push_all(s, y)
+    for k in range(3):
+        torch.testing.assert_close(hessian_of(model, k) @ s, y)
+
+
 def estimate(model, w):
     """Σ p_k [c_k + B_k (w − u_k)] with B_k as matrices."""
     terms = [
@@ -100,6 +115,23 @@ def test_what_a_chunk_says_about_the_model():
             residual = torch.linalg.vector_norm(hessians[k] @ w - c - b @ s)
             assert known.residual == pytest.approx(residual.item())
             assert known.predicted == pytest.approx((c @ s + 0.5 * s @ b @ s).item())
+
+
+def test_points_far_from_zero_do_not_cost_precision():
+    """Only differences of points are in Ĝ: near w = 1000, float32 knows it as well as near 0."""
+    d, shares = 6, (0.5, 0.5)
+    generator = torch.Generator().manual_seed(0)
+    hessians = [curved(d, seed)[0] for seed in range(2)]
+    models = [make_model(shares, d, pairs=4, dtype=t) for t in (torch.float64, torch.float32)]
+    for visit in range(14):
+        k = visit % 2
+        w = 1000 + torch.randint(-64, 64, (d,), generator=generator).double() / 64
+        for model in models:
+            dtype = model.points.dtype
+            model.visit(k, w.to(dtype), (hessians[k] @ (w - 1000)).to(dtype))
+    exact, rounded = (model.at(w.to(model.points.dtype), k) for model in models)
+    torch.testing.assert_close(rounded.gradient.double(), exact.gradient, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(rounded.step.double(), exact.step, rtol=1e-4, atol=1e-5)
 
 
 def test_pairs_without_curvature_are_not_taken():

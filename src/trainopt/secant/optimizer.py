@@ -18,6 +18,7 @@ from .descent import Descent, Settings
 from .layout import Layout, real, total_norm
 from .plan import Followed, Plan
 from .sampler import ChunkSampler
+from .saved import check_saved, copy_vectors
 from .watch import Watch
 
 
@@ -367,46 +368,13 @@ class SecantTO(Optimizer):
 
     def _read_state(self, state_dict: dict[str, Any]) -> Descent | None:
         """Return the state in a state dict; a ValueError says why it can't be ours."""
-        kept = state_dict.get("secant")
-        if kept is None:
-            raise ValueError(
-                "the state dict has no entry 'secant': load it into the optimizer that saved it."
-            )
-        if kept["plan"] != asdict(self.plan):
-            raise ValueError(
-                "plan: the state dict was saved with another one: build the optimizer with the "
-                "plan, or the ChunkSampler, that it had."
-            )
-        if kept["pairs"] != self.settings.pairs:
-            raise ValueError(
-                f"pairs={self.settings.pairs} is not what the state dict was saved with: build the "
-                f"optimizer with pairs={kept['pairs']}."
-            )
-        if ("base" in state_dict) != (self.base is not None):
-            raise ValueError(
-                "base: only one of the state dict and the optimizer has one: build the optimizer "
-                "as it was when the state was saved."
-            )
         sizes = [len(group["params"]) for group in self.param_groups]
-        saved_sizes = [len(group["params"]) for group in state_dict["param_groups"]]
-        if sizes != saved_sizes:
-            raise ValueError(
-                f"the state dict's param groups have {saved_sizes} parameters and the optimizer's "
-                f"{sizes}: build the optimizer with the same groups."
-            )
-        if kept["numbers"] is None:
+        check_saved(state_dict, self.plan, self.settings.pairs, sizes, self.base is not None)
+        numbers = state_dict["secant"]["numbers"]
+        if numbers is None:
             return None
-        descent = self._new_descent(None, kept["numbers"])
-        keys = [key for group in state_dict["param_groups"] for key in group["params"]]
-        for key, own in zip(keys, descent.layout.views(descent.vectors), strict=True):
-            saved = state_dict["state"].get(key, {}).get("vectors")
-            if saved is None or saved.shape != own.shape:
-                shape = None if saved is None else tuple(saved.shape[1:])
-                raise ValueError(
-                    f"the state dict's parameter {key} has the shape {shape} and the optimizer's "
-                    f"{tuple(own.shape[1:])}: load it for the same model."
-                )
-            own.copy_(saved)
+        descent = self._new_descent(None, numbers)
+        copy_vectors(state_dict, descent.layout.views(descent.vectors))
         return descent
 
 

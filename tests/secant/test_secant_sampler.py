@@ -143,6 +143,30 @@ def test_an_optimizer_that_goes_on_elsewhere_than_its_loader_is_named():
         take(problem, other, restored, next(iter(its_sampler)))
 
 
+def test_a_resumed_run_reads_on_where_it_was():
+    """In the middle of a chunk, with workers that had run ahead: bit for bit as without a stop."""
+    problem = Problem("logistic")
+    data = TensorDataset(torch.arange(problem.n))
+    straight, sampler, optimizer = new(problem)
+    train(problem, straight, sampler, optimizer, 6)
+    w, sampler, optimizer = new(problem)
+    loader = DataLoader(data, batch_sampler=sampler, num_workers=1)
+    stop = 3 * sampler.plan.steps + 7
+    for _ in range(4):
+        for (rows,) in loader:
+            if optimizer.steps == stop:
+                break
+            take(problem, w, optimizer, rows)
+    other, its_sampler, restored = new(problem)
+    other.data.copy_(w.data)
+    restored.load_state_dict(optimizer.state_dict())
+    its_sampler.seek(restored.steps)
+    for _ in range(3):
+        for (rows,) in DataLoader(data, batch_sampler=its_sampler):
+            take(problem, other, restored, rows)
+    assert torch.equal(other, straight)
+
+
 def test_gradients_that_are_accumulated_are_one_step():
     """Three batches of 4 added up are a batch of 12."""
     problem = Problem("logistic", n=72)

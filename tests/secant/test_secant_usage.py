@@ -279,14 +279,80 @@ def test_weights_that_are_changed_within_a_chunk_are_left_as_they_are():
     problem = Problem("ridge")
     w, sampler, optimizer = new(problem)
     train(problem, w, sampler, optimizer, 5)
+    residual = optimizer.residual_norm()
+    first_chunk = sampler.plan.ends[0]
     for i, rows in enumerate(sampler):
         if i == 2:
             w.data.fill_(5.0)
         take(problem, w, optimizer, rows)
-        if i == 2:
+        if 2 <= i < first_chunk - 1:
             assert (w == 5).all()
+        if i < first_chunk:
+            assert optimizer.residual_norm() == residual
+    assert optimizer.residual_norm() != residual
     history = train(problem, w, sampler, optimizer, 25)
     assert history[-1] - problem.optimum() < 1e-10
+
+
+@pytest.mark.parametrize("with_loss", [False, True])
+def test_a_pass_that_ends_far_worse_is_taken_back(with_loss):
+    """Weights put far away between passes are back after one."""
+    problem = Problem("logistic", l2=1e-4)
+    w, sampler, optimizer = new(problem, chunks=1)
+    before = train(problem, w, sampler, optimizer, 8, with_loss=with_loss)[-1]
+    w.data.copy_(torch.linspace(-40, 40, problem.d))
+    after = train(problem, w, sampler, optimizer, 1, with_loss=with_loss)[-1]
+    assert after == pytest.approx(before, rel=0.05)
+
+
+def test_a_pass_that_is_worse_by_its_losses_is_not_stepped_from():
+    """Losses three times as high for a pass, gradients the same: the next step starts elsewhere."""
+    problem = Problem("logistic")
+    estimates = []
+    for factor in (1.0, 1.05, 3.0):
+        w, sampler, optimizer = new(problem, chunks=1)
+        train(problem, w, sampler, optimizer, 7, with_loss=True)
+        for rows in sampler:
+            optimizer.zero_grad()
+            loss = problem.loss(w, rows)
+            loss.backward()
+            optimizer.step(loss=factor * loss.detach())
+        estimates.append(optimizer.estimate(w).clone())
+    assert torch.equal(estimates[0], estimates[1])  # a little worse is no reason
+    assert not torch.allclose(estimates[0], estimates[2])
+
+
+def test_the_decay_is_in_the_objective_that_losses_are_judged_by():
+    """With λ as weight_decay and the loss of the data alone, the path is that of F with λ in it."""
+    problem = Problem("logistic", l2=0.3)
+    ends = []
+    for decay in (0.0, 0.3):
+        w, sampler, optimizer = new(problem, weight_decay=decay, lr=1.0)
+        for _ in range(8):
+            for rows in sampler:
+                optimizer.zero_grad()
+                loss = problem.data_loss(w, rows) if decay else problem.loss(w, rows)
+                loss.backward()
+                optimizer.step(loss=loss.detach())
+            ends.append(w.detach().clone())
+    torch.testing.assert_close(torch.stack(ends[:8]), torch.stack(ends[8:]), rtol=1e-6, atol=1e-9)
+
+
+def test_a_model_that_fails_brings_the_base_phase_back():
+    """The objective becomes 10⁴ times as large: the next pass is SGD's, which moves at each step."""
+    problem = Problem("logistic")
+    w, sampler, optimizer = new(problem, chunks=1, lr=1e-4)
+    moves = []
+    for epoch in range(10):
+        for rows in sampler:
+            optimizer.zero_grad()
+            ((1e4 if epoch >= 8 else 1.0) * problem.loss(w, rows)).backward()
+            before = w.detach().clone()
+            optimizer.step()
+            moves.append(not torch.equal(w, before))
+    length = sampler.plan.steps
+    assert not any(moves[7 * length : 8 * length - 1])
+    assert all(moves[9 * length :])
 
 
 def test_a_state_that_cannot_belong_is_refused_and_nothing_changes():

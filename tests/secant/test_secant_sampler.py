@@ -1,5 +1,6 @@
 """ChunkSampler and Plan: which rows are read when."""
 
+import copy
 from itertools import chain, pairwise
 
 import pytest
@@ -165,6 +166,26 @@ def test_a_resumed_run_reads_on_where_it_was():
         for (rows,) in DataLoader(data, batch_sampler=its_sampler):
             take(problem, other, restored, rows)
     assert torch.equal(other, straight)
+
+
+def test_a_run_can_go_back_to_an_earlier_state():
+    problem = Problem()
+    w, sampler, optimizer = new(problem)
+    for rows in sampler:
+        if optimizer.steps == 7:
+            saved, start = copy.deepcopy(optimizer.state_dict()), w.detach().clone()
+        if optimizer.steps == 10:
+            break
+        take(problem, w, optimizer, rows)
+    end = w.detach().clone()
+    optimizer.load_state_dict(saved)
+    w.data.copy_(start)
+    sampler.seek(optimizer.steps)
+    for rows in sampler:
+        if optimizer.steps == 10:
+            break
+        take(problem, w, optimizer, rows)
+    assert torch.equal(w, end)
 
 
 def test_gradients_that_are_accumulated_are_one_step():

@@ -76,7 +76,7 @@ class Plan:
         """K, how many chunks a pass has."""
         return len(self.ends)
 
-    @property
+    @cached_property
     def shares(self) -> tuple[float, ...]:
         """p_k: each chunk's part of the rows."""
         total = sum(self.rows)

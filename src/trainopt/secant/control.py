@@ -20,6 +20,7 @@ class Progress:
         passes: passes ended.
         until: the pass at whose end the base phase ends.
         secant: whether the base phase has ended.
+        fresh: whether the secant phase has just begun.
         check: whether rows are known to repeat.
         held: whether what a check compares with was measured with the weights at rest.
         base_steps: the base phase's own clock, t in lr / (1 + t / steps of a pass).
@@ -51,6 +52,7 @@ class Progress:
     steps: int = 0
     passes: int = 0
     secant: bool = False
+    fresh: bool = False
     check: Check = Check.DUE
     held: bool = False
     base_steps: int = 0

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .base import RESTART, SLOWER
 from .control import Losses, Progress
 from .detect import RANDOM, SHUFFLED, Check, repeats
 from .layout import Layout
@@ -110,6 +111,13 @@ class Descent:
             w = self.single["best"].clone()
         elif not progress.spoiled and steady:  # else its gradients belong to different points
             self._see(chunk, decay)
+            if (
+                progress.secant
+                and 0 < RESTART * progress.reference < progress.norms / progress.rows
+            ):
+                progress.reference *= SLOWER  # it may be that the first gradients were small
+                self._go_back()
+                w = self.single["best"].clone()
         checked = progress.check not in (Check.SETTLE, Check.PASS)
         if not checked and not (end and self._pass_repeats()):
             return
@@ -156,11 +164,10 @@ class Descent:
 
     def _begin_secant(self, w: Tensor) -> None:
         progress = self.progress
-        progress.secant = True
+        progress.secant = progress.fresh = True
         progress.least = math.inf
         progress.slope = 0.0
         progress.radius = self.settings.trust * self.model.spread(w)
-        self.single["best"].copy_(w)
 
     def _move(self, w: Tensor, chunk: int, end: bool) -> None:
         """Step along −A⁻¹Ĝ.
@@ -195,7 +202,11 @@ class Descent:
             progress.by_loss, progress.least = not progress.by_loss, math.inf
         size = float(torch.linalg.vector_norm(here.gradient))
         merit = loss if progress.by_loss else size
-        if merit < progress.least:
+        if (
+            progress.fresh
+        ):  # no gradient was measured here: the weights moved while a chunk was read
+            progress.fresh = False
+        elif merit < progress.least:
             progress.least = merit
             self.single["best"].copy_(w)
         elif not progress.by_loss and not merit <= FALLBACK * progress.least:

@@ -251,6 +251,20 @@ def test_a_base_phase_that_diverges_begins_again_more_slowly():
         assert base is None or base.param_groups[0]["lr"] < 300 / 4
 
 
+def test_a_base_phase_that_ends_far_off_is_taken_back():
+    """The last mini-batch of the base phase throws the weights away: they come back, and stay."""
+    problem = Problem("ridge")
+    for chunks in (1, 4):
+        w, sampler, optimizer = new(problem, chunks=chunks)
+        train(problem, w, sampler, optimizer, 1)
+        for rows in sampler:
+            take(problem, w, optimizer, rows)
+            if optimizer.steps == 2 * sampler.plan.steps - 1:
+                w.data.fill_(1e6)
+        history = train(problem, w, sampler, optimizer, 25)
+        assert history[-1] - problem.optimum() < 1e-8
+
+
 def test_parameters_that_change_are_named_and_nothing_is_written():
     problem = Problem("ridge")
     params, sampler, optimizer = two_groups(problem)

@@ -38,8 +38,8 @@ class SecantTO(Optimizer):
 
     The objective must be fixed: each row's gradient at given weights is always the same. Dropout,
     augmentation, batch norm over shuffled batches and a loader that shuffles all rows break that.
-    One chunk is read a second time at its old point, in the third pass after `first`, to see; if
-    the gradients differ, a warning says so once, and the weights move once a pass, or, if even
+    One chunk is read a second time at its old point, early in the secant phase, to see; if the
+    gradients differ, a warning says so once, and the weights move once a pass, or, if even
     whole passes differ, by the base optimizer alone.
 
     Related: SAG and IAG (no B_k); incremental quasi-Newton (Mokhtari, Eisen, Ribeiro 2018; a dense
@@ -55,7 +55,7 @@ class SecantTO(Optimizer):
             as it is during a run. Decay beside the objective, as in AdamW, would move the weights
             away from where Ĝ = 0.
         pairs: M; None is 3K, and at least 10. With fewer than 2K it is unsteady.
-        first: passes of the base phase, at least 2 unless K = 1 or the chunks are many and large.
+        first: passes of the base phase, at least 1.
         base: an optimizer of the same parameters to take the base phase's steps, with the rates
             and decay of its own; None is SGD.
         scale: the curvature where no pair says another, as a part of yᵀy/sᵀy of the newest pair.

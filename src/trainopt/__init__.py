@@ -10,6 +10,7 @@ from .forms import Blocks, Dense, Diagonal, Form, Kronecker, Left, LowRank, Rank
 from .learning import Centred, Gradient, Normalised, Weights
 from .optim import TO, DiagonalTO, Estimator, FullTO, RankOneTO
 from .schedules import Constant, Exponential, InverseTime, Schedule
+from .secant import ChunkSampler, SecantTO
 
 __version__ = "0.1.0"
 
@@ -17,6 +18,7 @@ __all__ = [
     "TO",
     "Blocks",
     "Centred",
+    "ChunkSampler",
     "Condition",
     "Constant",
     "Dense",
@@ -36,6 +38,7 @@ __all__ = [
     "RankOne",
     "RankOneTO",
     "Schedule",
+    "SecantTO",
     "Weights",
     "Zero",
     "iterates_bounded",

@@ -1,0 +1,80 @@
+"""Where each parameter lies in one flat vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def real(x: Tensor) -> Tensor:
+    """Return a complex tensor as pairs of reals, sharing memory; a real one as it is."""
+    return torch.view_as_real(x) if x.is_complex() else x
+
+
+class Layout:
+    """The order and shapes of some parameters in a flat vector on the device of the first.
+
+    Attributes:
+        params: the parameters.
+        shapes: of each as reals; a complex number is two.
+        size: d.
+        dtype: the widest of the parameters', at least float32.
+        lowest: the dtype of least precision among the parameters'.
+        device: the first parameter's.
+    """
+
+    def __init__(self, params: Sequence[Tensor]) -> None:
+        self.params = list(params)
+        reals = [real(p.detach()) for p in params]
+        self.shapes = [p.shape for p in reals]
+        self._sizes = [p.numel() for p in reals]
+        self.size = sum(self._sizes)
+        self.device = reals[0].device
+        self.dtype = torch.float32
+        self.lowest = max((p.dtype for p in reals), key=lambda dtype: torch.finfo(dtype).eps)
+        for p in reals:
+            self.dtype = torch.promote_types(self.dtype, p.dtype)
+
+    def views(self, vectors: Tensor) -> list[Tensor]:
+        """Return, for each parameter, its part of `vectors`, (…, d): (…, *shape), shared."""
+        parts = torch.split(vectors, self._sizes, dim=-1)
+        return [
+            part.view(*vectors.shape[:-1], *shape)
+            for part, shape in zip(parts, self.shapes, strict=True)
+        ]
+
+    def weights(self) -> Tensor:
+        """Return the parameters' values, (d,)."""
+        pieces = [real(p.detach()).reshape(-1) for p in self.params]
+        return torch.cat([piece.to(self.device, self.dtype) for piece in pieces])
+
+    def gradients(self) -> list[Tensor | None]:
+        """Return each parameter's gradient as reals on the vector's device, or None.
+
+        Raises:
+            TypeError: one is sparse.
+        """
+        grads: list[Tensor | None] = []
+        for p in self.params:
+            if p.grad is not None and p.grad.layout != torch.strided:
+                raise TypeError(
+                    f"the gradient of the parameter of shape {tuple(p.shape)} is sparse "
+                    f"({p.grad.layout}): SecantTO needs dense gradients."
+                )
+            grads.append(None if p.grad is None else real(p.grad).to(self.device))
+        return grads
+
+    def write(self, vector: Tensor) -> None:
+        """Give the parameters the values of `vector`, (d,), rounded to their dtypes."""
+        for p, value in zip(self.params, self.views(vector), strict=True):
+            real(p.detach()).copy_(value)
+
+
+def total_norm(tensors: Sequence[Tensor | None]) -> float:
+    """Return the norm of all tensors together: O(d), one synchronisation with the host."""
+    given = [x for x in tensors if x is not None]
+    if not given:
+        return 0.0
+    return float(torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(given)))))

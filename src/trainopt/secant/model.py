@@ -1,0 +1,221 @@
+"""The linear model of the full gradient, Ĝ(w) = Σ p_k [c_k + B_k (w − u_k)] = A w + b."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .pairs import ALL, Pairs
+
+
+class Visit(NamedTuple):
+    """What a second look at a chunk's rows says about the model as it was before.
+
+    Attributes:
+        s: u' − u_k, (d,).
+        y: c' − c_k, (d,).
+        residual: ‖e‖, e = c' − (c_k + B_k (u' − u_k)).
+        change: ‖c' − c_k‖.
+        predicted: the change of the chunk's mean loss by the model, c_kᵀs + ½ sᵀB_k s.
+    """
+
+    s: Tensor
+    y: Tensor
+    residual: float
+    change: float
+    predicted: float
+
+
+class Move(NamedTuple):
+    """The model at one point.
+
+    Attributes:
+        gradient: Ĝ(w), (d,).
+        step: −A⁻¹ Ĝ(w), (d,).
+        spread: the largest ‖w − u_k‖.
+    """
+
+    gradient: Tensor
+    step: Tensor
+    spread: float
+
+
+class Model:
+    """Mean point u_k and mean gradient c_k of each chunk, and the pairs that make B_k of them.
+
+    Everything of size d is in `vectors`, (2K + 2M, d); what is small is float64 on the CPU. The
+    products of the pairs with the points are kept, so that a chunk's end costs O((K + M) d) in four
+    matrix products, and O(K M³) for the B_k.
+
+    Attributes:
+        points: u_k, (K, d); 0 where the chunk wasn't seen.
+        gradients: c_k, (K, d).
+        seen: (K,), which chunks were.
+    """
+
+    def __init__(
+        self, shares: tuple[float, ...], pairs: int, vectors: Tensor, *, scale: float, lr: float
+    ) -> None:
+        count = len(shares)
+        self.shares = torch.tensor(shares, dtype=torch.float64)
+        self.scale, self.lr = scale, lr
+        self.points, self.gradients = vectors[:count], vectors[count : 2 * count]
+        self.pairs = Pairs(pairs, vectors[2 * count :])
+        self.weights = self.shares.to(vectors)  # the shares, where the vectors are
+        self.seen = torch.zeros(count, dtype=torch.bool)
+        # P (u_k − r) with one r for each row of P, and P Σ p_k c_k: the terms of Ĝ in P's basis.
+        self.offsets = torch.zeros(2 * pairs, count, dtype=torch.float64)
+        self.slopes = torch.zeros(2 * pairs, dtype=torch.float64)
+        self._known: tuple[Tensor, Tensor] | None = None
+
+    # What is seen -----------------------------------------------------------------------------
+
+    def visit(self, chunk: int, point: Tensor, gradient: Tensor, push: bool = True) -> Visit | None:
+        """Put in the mean point and gradient of a chunk's rows; train its B_k on the residual.
+
+        Args:
+            chunk: which one was read.
+            point: u', the mean point of its steps, (d,).
+            gradient: c', the mean gradient of its rows, (d,).
+            push: whether the secant pair is kept.
+
+        Returns:
+            What the chunk says about the model, or None where it wasn't seen before.
+        """
+        s, y = point - self.points[chunk], gradient - self.gradients[chunk]
+        products = self.pairs.products(s, y)
+        visit = self._judge(chunk, s, y, products) if self.seen[chunk] else None
+        self.offsets[:, chunk] += products[0][:, 0]
+        self.slopes += self.shares[chunk] * products[0][:, 1]
+        self.points[chunk], self.gradients[chunk] = point, gradient
+        if visit and push:
+            self._push(chunk, s, y, products)
+        self.seen[chunk] = True
+        return visit
+
+    def push_all(self, s: Tensor, y: Tensor) -> None:
+        """Put in one pair of all chunks together: the sums over k of p_k s_k and p_k y_k."""
+        self._push(ALL, s, y, self.pairs.products(s, y))
+
+    def _push(self, owner: int, s: Tensor, y: Tensor, products: tuple[Tensor, Tensor]) -> None:
+        rows = self.pairs.push(s, y, owner, products)
+        if rows is None:
+            return
+        # Differences from any one point (the last chunk's, for `ALL`): the points themselves would
+        # cancel in Ĝ, but not their rounding.
+        near = self.points - self.points[owner]
+        changed = self.pairs.vectors[rows[0] :: self.pairs.most]
+        self.offsets[rows] = (changed @ near.T).cpu().double()
+        self.slopes[rows] = (changed @ (self.weights @ self.gradients)).cpu().double()
+        self._known = None
+
+    def _judge(self, chunk: int, s: Tensor, y: Tensor, products: tuple[Tensor, Tensor]) -> Visit:
+        with_pairs, own = products
+        ss, sy, yy = float(own[0, 0]), float(own[0, 1]), float(own[1, 1])
+        n, _ = self._matrices()
+        ps, py = with_pairs.unbind(dim=1)
+        z = n[chunk] @ ps  # B s = δ s − Pᵀ z
+        bs_bs = self.delta**2 * ss - 2 * self.delta * float(z @ ps) + float(z @ self.pairs.gram @ z)
+        y_bs = self.delta * sy - float(z @ py)
+        s_bs = self.delta * ss - float(z @ ps)
+        return Visit(
+            s,
+            y,
+            residual=math.sqrt(max(0.0, yy - 2 * y_bs + bs_bs)),
+            change=math.sqrt(max(0.0, yy)),
+            predicted=float(self.gradients[chunk] @ s) + 0.5 * s_bs,
+        )
+
+    def clear(self) -> None:
+        """Drop the pairs; keep the points and gradients."""
+        self.pairs.clear()
+        self.offsets.zero_()
+        self.slopes.zero_()
+        self._known = None
+
+    def forget(self) -> None:
+        """Drop everything, as if no chunk had been seen."""
+        self.clear()
+        self.points.zero_()
+        self.gradients.zero_()
+        self.seen.zero_()
+
+    # What is known ----------------------------------------------------------------------------
+
+    def at(self, w: Tensor, chunk: int) -> Move:
+        """Return Ĝ and the step −A⁻¹Ĝ at w, (d,).
+
+        Args:
+            w: the point.
+            chunk: the chunk seen last; nothing has to be multiplied where w is its point.
+        """
+        p, delta = self.shares, self.delta
+        near = w - self.points
+        spread = float(torch.linalg.vector_norm(near, dim=1).max())
+        gradient = self.weights @ self.gradients + delta * (self.weights @ near)
+        n, a = self._matrices()
+        here = self.offsets[:, chunk]
+        if bool(near[chunk].any()):
+            here = here + (self.pairs.vectors @ near[chunk]).cpu().double()
+        offsets = here[:, None] - self.offsets  # P (w − u_k), (2M, K)
+        z = (n @ offsets.T[:, :, None])[:, :, 0].T @ p  # Σ p_k N_k P (w − u_k)
+        in_pairs = self.slopes + delta * (offsets @ p) - self.pairs.gram @ z  # P Ĝ
+        # Woodbury: A⁻¹ = I/δ + Pᵀ (I − A' P Pᵀ/δ)⁻¹ A' P / δ², A' = Σ p_k N_k; the rows of P are
+        # taken at length 1, so that the scale of F doesn't choose the pivots.
+        length = self.pairs.gram.diagonal().sqrt()
+        length[length == 0] = 1
+        matrix = torch.eye(len(a), dtype=a.dtype) - (a * length[:, None]) @ (
+            self.pairs.gram / length / delta
+        )
+        x, failed = torch.linalg.solve_ex(matrix, length * (a @ in_pairs))
+        x /= length
+        if failed or not x.isfinite().all():
+            x = torch.zeros_like(x)
+        weights = torch.stack([z, x / -(delta**2)]).to(gradient)
+        in_full = weights @ self.pairs.vectors  # the second and last read of P
+        gradient -= in_full[0]
+        return Move(gradient, in_full[1].sub_(gradient, alpha=1 / delta), spread)
+
+    def spread(self, w: Tensor) -> float:
+        """Return the largest ‖w − u_k‖."""
+        return float(torch.linalg.vector_norm(w - self.points, dim=1).max())
+
+    @property
+    def delta(self) -> float:
+        """δ, the curvature where no pair says another."""
+        return self.scale / (self.pairs.gamma or self.lr)
+
+    def _matrices(self) -> tuple[Tensor, Tensor]:
+        """Return N_k, (K, 2M, 2M), and Σ p_k N_k, (2M, 2M)."""
+        if self._known is None:
+            n = self.pairs.matrices(len(self.shares), self.delta)
+            if n is None:  # the pairs contradict each other by more than rounding allows
+                self.clear()
+                return self._matrices()
+            self._known = n, (self.shares @ n.flatten(1)).view(n.shape[1:])
+        return self._known
+
+    # What is kept -----------------------------------------------------------------------------
+
+    def small(self) -> dict[str, Any]:
+        """Return everything that isn't of size d, for a state dict."""
+        kept = {"seen": self.seen, "offsets": self.offsets, "slopes": self.slopes}
+        return {**kept, **self.pairs.small()}
+
+    def load_small(self, small: dict[str, Any]) -> None:
+        """Take what `small` returned."""
+        held = {"seen": self.seen, "offsets": self.offsets, "slopes": self.slopes}
+        pairs = self.pairs
+        held |= {"gram": pairs.gram, "owner": pairs.owner}
+        for name, own in held.items():
+            if small[name].shape != own.shape:
+                raise ValueError(
+                    f"{name} in the state dict has the shape {tuple(small[name].shape)} and not "
+                    f"{tuple(own.shape)}: load it with the plan and pairs it was saved with."
+                )
+            own.copy_(small[name])
+        pairs.pushes, pairs.gamma = small["pushes"], small["gamma"]
+        self._known = None

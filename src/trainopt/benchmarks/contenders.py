@@ -57,21 +57,21 @@ CONTENDERS = [
     Contender("Diagonal-TO, fused", _to(DiagonalTO, fused=True), 28, "Diagonal-TO, naive"),
     Contender("Diagonal-TO, foreach", _to(DiagonalTO, foreach=True), 28, "Diagonal-TO, naive"),
     Contender("Diagonal-TO, naive", naive.diagonal, 28),
-    Contender("RankOne-TO, fused", _to(RankOneTO, fused=True), 44, "RankOne-TO, naive"),
-    Contender("RankOne-TO, foreach", _to(RankOneTO, foreach=True), 44, "RankOne-TO, naive"),
-    Contender("RankOne-TO, naive", naive.rank_one, 44),
+    Contender("RankOne-TO, fused", _to(RankOneTO, fused=True), 56, "RankOne-TO, naive"),
+    Contender("RankOne-TO, foreach", _to(RankOneTO, foreach=True), 56, "RankOne-TO, naive"),
+    Contender("RankOne-TO, naive", naive.rank_one, 56),
 ]
 
 
 def full_contenders(d: int) -> list[Contender]:
-    """Full-TO at d weights; `moved` counts one reading of A, and its writing by the naive form."""
+    """Full-TO at d weights; `moved` counts readings and writings of A, one each by a kernel."""
     bf16 = {"state_dtype": torch.bfloat16}
     return [
-        Contender("Full-TO, fused", _to(FullTO, fused=True), 4 * d, "Full-TO, naive"),
+        Contender("Full-TO, fused", _to(FullTO, fused=True), 8 * d, "Full-TO, naive"),
         Contender(
             "Full-TO, fused, A in bfloat16",
             _to(FullTO, fused=True, **bf16),
-            2 * d,
+            4 * d,
             "Full-TO, naive",
         ),
         Contender("Full-TO, for-loop", _to(FullTO, fused=False), 12 * d, "Full-TO, naive"),

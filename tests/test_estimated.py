@@ -515,7 +515,11 @@ def test_schedule_free_modes_pass_through():
     ("make", "error", "sentence"),
     [
         (lambda ps: ("adamw", diagonal(ps)), TypeError, "optimizer is a str: give a torch"),
-        (lambda ps: (SGD(ps, 0.1), SGD(ps, 0.1)), TypeError, "estimator is a SGD: give an Estimator"),
+        (
+            lambda ps: (SGD(ps, 0.1), SGD(ps, 0.1)),
+            TypeError,
+            "estimator is a SGD: give an Estimator",
+        ),
         (lambda ps: (torch.optim.LBFGS(ps), diagonal(ps)), TypeError, "LBFGS evaluates the model"),
         (
             lambda ps: (SGD(ps, 0.1), diagonal(ps[:2])),

@@ -29,8 +29,8 @@ class Zero(Form):
     def gain(self, x: Tensor) -> Tensor:
         return x.new_zeros(())
 
-    def norm(self) -> Tensor:
-        return torch.zeros(())
+    def norm(self, x: Tensor) -> Tensor:
+        return x.new_zeros(())
 
     def shapes(self, shape: Sequence[int], numel: int) -> tuple[Sequence[int], ...]:
         return ()

@@ -1,4 +1,4 @@
-"""What a tensor must be before a step reads or writes it: one rule for kernels and plain torch.
+"""What settings, tensors and state dicts must be: one rule for kernels and plain torch.
 
 Users resize, transpose, move, clip and replace weights between two steps, edit `param_groups` and
 `state`, and load state dicts of other models. Whatever doesn't fit is one sentence, before anything
@@ -7,14 +7,139 @@ is changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..forms import Form
+from ..learning import Gradient, Weights
+from ..memory import available_bytes, human_bytes
+from ..settings import check_group, settings_of
+from .model import Model, joint_vector, own_vector, real, real_numel, state_dtype
 
-def check_memory(param: Tensor) -> None:
+
+def check_parts(
+    form: Form, rule: Gradient, reading: Weights, settings: Mapping[str, Any], optimizer: str
+) -> None:
+    """Raise unless form, rule and reading are what they should be, with settings of their own.
+
+    Args:
+        form: of A.
+        rule: by which A and b are learned.
+        reading: what A reads.
+        settings: keyword arguments that nothing else of `optimizer` takes.
+        optimizer: name of its class.
+
+    Raises:
+        TypeError: a part is of another kind, or a setting isn't known.
+        ValueError: two parts have a setting of the same name.
+    """
+    parts = ((form, Form), (rule, Gradient), (reading, Weights))
+    owner: dict[str, str] = {}
+    for part, kind in parts:
+        if not isinstance(part, kind):
+            raise TypeError(
+                f"{part!r} is a {type(part).__name__}: give an instance of {kind.__name__}."
+            )
+        name = type(part).__name__
+        for setting in settings_of(part):
+            if setting in owner:
+                raise ValueError(
+                    f"{owner[setting]} and {name} both have a setting {setting!r}: rename one."
+                )
+            owner[setting] = name
+    for setting, value in settings.items():
+        if setting in owner:
+            raise TypeError(
+                f"{setting}={value!r} is a setting of {owner[setting]}: give "
+                f"{owner[setting]}({setting}=…) to {optimizer}."
+            )
+        raise TypeError(f"{optimizer} has no setting {setting!r}: remove it, or correct its name.")
+
+
+def check_settings(model_of: Callable[[dict[str, Any]], Model], group: dict[str, Any]) -> None:
+    """Raise a ValueError or TypeError when a param group has a setting that can't work."""
+    check_group(group)
+    form = model_of(group).form
+    if group.get("scope", "tensor") == "tensor":
+        return
+    if not form.rowwise:
+        raise ValueError(
+            f"scope={group['scope']!r} needs a form with a row per weight, {type(form).__name__} "
+            "has none: give scope='tensor'."
+        )
+    devices = {p.device for p in group["params"]}
+    if len(devices) > 1:
+        raise ValueError(
+            f"scope='group' needs one device, the group has {sorted(map(str, devices))}: "
+            "give scope='tensor' or one group per device."
+        )
+
+
+def check_room(
+    model_of: Callable[[dict[str, Any]], Model],
+    groups: Sequence[dict[str, Any]],
+    state: Mapping[Tensor, Any],
+) -> None:
+    """Raise a MemoryError when A of these groups doesn't fit into what their devices have left."""
+    needed: dict[torch.device, int] = {}
+    weights: dict[torch.device, int] = {}
+    large = [group for group in groups if group.get("check_memory")]
+    for group in large:
+        form, joint = model_of(group).form, joint_vector(group)
+        for p in group["params"]:
+            if p not in state:
+                vector = joint or own_vector(p)
+                shapes = form.shapes(real(p).shape, vector.numel)
+                numbers = sum(torch.Size(shape).numel() for shape in shapes)
+                size = numbers * state_dtype(group, vector).itemsize
+                needed[p.device] = needed.get(p.device, 0) + size
+                weights[p.device] = weights.get(p.device, 0) + real_numel(p)
+    smaller = "scope='tensor', " if any(group.get("scope") == "group" for group in large) else ""
+    for device, size in needed.items():
+        available = available_bytes(device)
+        if available is not None and size > available:
+            raise MemoryError(
+                f"A needs {size} bytes ({human_bytes(size)}) for d = {weights[device]} "
+                f"weights, {device} has {human_bytes(available)} available: use "
+                f"{smaller}RankOneTO or DiagonalTO, or check_memory=False to try it all the same."
+            )
+
+
+def check_loaded(
+    model_of: Callable[[dict[str, Any]], Model],
+    defaults: dict[str, Any],
+    group: dict[str, Any],
+    saved: dict[str, Any],
+    state: dict[Any, Any],
+    optimizer: str,
+) -> None:
+    """Raise when a saved group and its entries of `state` can't become those of `group`.
+
+    Raises:
+        ValueError, TypeError: a setting is missing or can't work, or the state belongs to another
+            variant or to parameters of other shapes.
+    """
+    own = {name for part in model_of(group) for name in settings_of(part)}
+    missing = ({"step", "lr", *own} & set(group)) - set(saved)
+    if missing:
+        raise ValueError(
+            f"the param groups of the state dict have no {', '.join(sorted(missing))}: load "
+            f"one that {optimizer} saved."
+        )
+    merged = {**defaults, **saved, "params": group["params"]}
+    check_settings(model_of, merged)
+    model, joint = model_of(merged), joint_vector(merged)
+    for p, key in zip(group["params"], saved["params"], strict=False):
+        if held := state.get(key):
+            shapes = model.shapes(real(p).shape, joint or own_vector(p))
+            expected = dict(zip(model.variables, shapes, strict=True))
+            check_variables(held, expected, None, None, p, optimizer)
+
+
+def check_storage(param: Tensor) -> None:
     """Raise a ValueError when weights or gradient have numbers and no memory.
 
     Whoever frees a storage by `resize_(0)` and steps before it is back would read address 0.

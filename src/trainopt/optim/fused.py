@@ -12,7 +12,8 @@ from torch import Tensor
 from ..kernels import Batch, StepRates, computed_in
 from .model import Model, joint_weights, real
 from .paths import MODULES, kernel
-from .plain import StepRecord, Tensors
+from .plain import Tensors
+from .record import StepRecord
 
 
 class KernelCall(NamedTuple):
@@ -113,8 +114,8 @@ def _call(
         return f"a gradient of {gradient_dtype} belongs to weights of {dtype}"
     function = kernel(device, model)
     if function is None:
-        what = " by ".join(type(part).__name__ for part in model[:2])
-        return f"there is none for {what} on {device.type}"
+        form, rule, reading = (type(part).__name__ for part in model)
+        return f"there is none for {form} by {rule} of {reading} on {device.type}"
     kernels = _kernels(device, dtype, state_dtype)
     if isinstance(kernels, str):
         return kernels

@@ -70,13 +70,14 @@ def learn(
     Time: two applications of A and the transpose of one.
     """
     *variables, b = state
-    if variables:
-        Ax, transpose = torch.func.vjp(lambda *theta: form.apply(x, *theta), *variables)
+    if not variables:
+        Ax = form.apply(x)
+        e = g - Ax - b
     else:
-        Ax, transpose = form.apply(x), lambda e: ()
-    e = g - Ax - b
-    steps = transpose(e * rule.rate(form, x, variables, alpha))
-    variables = [v + step for v, step in zip(variables, steps, strict=True)]
+        Ax, transpose = torch.func.vjp(lambda *theta: form.apply(x, *theta), *variables)[:2]
+        e = g - Ax - b
+        steps = transpose(e * rule.rate(form, x, variables, alpha))
+        variables = [v + step for v, step in zip(variables, steps, strict=True)]
     estimate = rule.estimate(g, e, form.apply(x, *variables) - Ax, beta)
     return Learned((*variables, b + e * beta), estimate, e)
 

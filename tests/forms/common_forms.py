@@ -5,7 +5,18 @@ from __future__ import annotations
 import torch
 from banded import Banded
 
-from trainopt import Blocks, Dense, Diagonal, Gradient, Kronecker, Left, LowRank, RankOne, Zero, rules
+from trainopt import (
+    Blocks,
+    Dense,
+    Diagonal,
+    Gradient,
+    Kronecker,
+    Left,
+    LowRank,
+    RankOne,
+    Zero,
+    rules,
+)
 
 FORMS = [
     Dense(),
@@ -39,9 +50,7 @@ def random_variables(form, w, seed=0):
     zero = torch.zeros_like(w)
     for t in range(4):
         x, g = (randn(*w.shape, seed=100 + 10 * seed + 2 * t + i) for i in (0, 1))
-        *theta, _ = rules.learn(
-            form, Gradient(), x, g, *theta, zero, alpha=0.2, beta=0.0
-        ).variables
+        *theta, _ = rules.learn(form, Gradient(), x, g, *theta, zero, alpha=0.2, beta=0.0).variables
     return theta
 
 

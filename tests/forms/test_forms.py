@@ -203,9 +203,7 @@ def test_zero_is_diagonal_without_learning_to_the_last_bit(path, dtype):
             estimator = Estimator(params, Zero(), Gradient(0.0, 0.3), **options)
             optimizer = TO(estimator, lr=0.1, weight_decay=0.1)
         else:
-            optimizer = DiagonalTO(
-                params, lr=0.1, alpha=0.0, beta=0.3, weight_decay=0.1, **options
-            )
+            optimizer = DiagonalTO(params, lr=0.1, alpha=0.0, beta=0.3, weight_decay=0.1, **options)
         torch._dynamo.reset()
         step = {"compile": torch.compile(optimizer.step, backend="eager"), "learn": optimizer.learn}
         for t in range(4):
@@ -266,8 +264,8 @@ def test_a_fast_path_is_the_general_rule(key, scope, descends):
                 sizes = [weights[i].numel() for i in vector]
                 pieces = learned.estimate.split(sizes)
                 bs = learned.variables[-1].split(sizes)
-                for i, estimate, b in zip(vector, pieces, bs, strict=True):
-                    estimate = estimate.reshape(shapes[i])
+                for i, piece, b in zip(vector, pieces, bs, strict=True):
+                    estimate = piece.reshape(shapes[i])
                     if descends:
                         weights[i] = weights[i] - 0.1 * estimate
                     near(optimizer.estimate(params[i]), estimate)

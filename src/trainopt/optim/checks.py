@@ -7,7 +7,7 @@ is changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -122,6 +122,10 @@ def check_loaded(
         ValueError, TypeError: a setting is missing or can't work, or the state belongs to another
             variant or to parameters of other shapes.
     """
+    held_by = list(zip(group["params"], map(state.get, saved["params"]), strict=False))
+    for p, held in held_by:
+        if held:
+            check_names(held, model_of(group).variables, p, optimizer)
     own = {name for part in model_of(group) for name in settings_of(part)}
     missing = ({"step", "lr", *own} & set(group)) - set(saved)
     if missing:
@@ -132,8 +136,8 @@ def check_loaded(
     merged = {**defaults, **saved, "params": group["params"]}
     check_settings(model_of, merged)
     model, joint = model_of(merged), joint_vector(merged)
-    for p, key in zip(group["params"], saved["params"], strict=False):
-        if held := state.get(key):
+    for p, held in held_by:
+        if held:
             shapes = model.shapes(real(p).shape, joint or own_vector(p))
             expected = dict(zip(model.variables, shapes, strict=True))
             check_variables(held, expected, None, None, p, optimizer)
@@ -175,6 +179,17 @@ def check_gradient(param: Tensor, grad: Tensor, optimizer: str) -> None:
         )
 
 
+def check_names(
+    held: Mapping[str, Any], names: Collection[str], param: Tensor, optimizer: str
+) -> None:
+    """Raise a ValueError unless `held`, as in `check_variables`, has variables of these names."""
+    if set(held) != set(names):
+        raise ValueError(
+            f"the state of the parameter of shape {tuple(param.shape)} holds {sorted(held)}, "
+            f"{optimizer} holds {sorted(names)}: load it into the variant that saved it."
+        )
+
+
 def check_variables(
     held: Mapping[str, Any],
     shapes: Mapping[str, Sequence[int]],
@@ -196,11 +211,7 @@ def check_variables(
     Raises:
         ValueError: a variable is missing, isn't a tensor, or differs; the sentence says in what.
     """
-    if set(held) != set(shapes):
-        raise ValueError(
-            f"the state of the parameter of shape {tuple(param.shape)} holds {sorted(held)}, "
-            f"{optimizer} holds {sorted(shapes)}: load it into the variant that saved it."
-        )
+    check_names(held, shapes, param, optimizer)
     for name, shape in shapes.items():
         value = held[name]
         if not isinstance(value, Tensor):

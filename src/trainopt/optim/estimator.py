@@ -15,7 +15,7 @@ from ..settings import settings_of, with_settings
 from .checks import check_loaded, check_parts, check_room, check_settings
 from .model import Model, joint_vector, own_vector, state_dtype
 from .plain import Tensors
-from .planning import Plan, gather, plan, take
+from .planning import Plan, check_graph_capture, gather, plan, take
 from .record import LastStep
 
 # torch wraps this method to keep torch.compile out of it, by importing the compiler: a second in
@@ -66,8 +66,7 @@ class Estimator(Optimizer):
         MemoryError: A doesn't fit; the sentence names d, the bytes and the ways out.
     """
 
-    _own_settings: ClassVar[tuple[str, ...]] = ()
-    """Settings of a param group that a subclass adds."""
+    _own_settings: ClassVar[tuple[str, ...]] = ()  # of a param group, added by a subclass
 
     def __init__(
         self,
@@ -263,7 +262,7 @@ class Estimator(Optimizer):
 
     def _update(self, descends: bool) -> None:
         """Learn from the gradients; with `descends`, step along the estimate, too."""
-        _health_check(self)
+        check_graph_capture(self)
         # All groups are checked before the first one moves.
         planned = [self._plan(group, descends) for group in self.param_groups]
         with torch.set_grad_enabled(self.defaults["differentiable"]):
@@ -299,9 +298,3 @@ def evaluated(closure: Callable[[], float] | None) -> float | None:
 def _clock_device(group: dict[str, Any]) -> torch.device:
     on_device = group["capturable"] and group["params"]
     return group["params"][0].device if on_device else torch.device("cpu")
-
-
-def _health_check(optimizer: Optimizer) -> None:
-    """Refuse a CUDA graph without `capturable`, under the name this version of torch has for it."""
-    newer = getattr(optimizer, "_accelerator_graph_capture_health_check", None)
-    (newer or optimizer._cuda_graph_capture_health_check)()

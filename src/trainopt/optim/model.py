@@ -51,9 +51,10 @@ class Model(NamedTuple):
         """Return the variables of a parameter at t = 0; of a sharded one, they are sharded.
 
         A form whose variables aren't shaped as the weights starts from all of them, on the first
-        process, and every process has all of its variables.
+        process, and every process has all of its variables. Where `param` requires a gradient, it
+        flows into variables that start from the weights.
         """
-        w = real(param.detach()).to(dtype)
+        w = real(param).to(dtype)
         x = w if self.form.elementwise else gathered(w)
         theta = [placed(variable, w) for variable in self.form.init(x, vector.numel)]
         values = (*theta, *self.reading.init(w), torch.zeros_like(w))

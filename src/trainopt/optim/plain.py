@@ -130,7 +130,8 @@ def _general(
         dtype = computed_in(target.dtype, dtype)
     sizes = [target.numel() for target in targets]
     if not sum(sizes):  # a form needn't know what to do without numbers
-        return StepRecord(params, [t.to(dtype) for t in targets], [])
+        empty = [t.detach().to(dtype) for t in targets]
+        return StepRecord(params, empty, empty)
 
     def vector(name: str, pieces: list[Tensor]) -> Tensor:
         if not form.elementwise:

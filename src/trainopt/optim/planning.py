@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import Optimizer
 
 from ..kernels import StepRates
 from ..schedules import Schedule
@@ -34,6 +35,12 @@ class Plan(NamedTuple):
     rates: StepRates
     calls: list[KernelCall]
     tensors: Tensors
+
+
+def check_graph_capture(optimizer: Optimizer) -> None:
+    """Refuse a CUDA graph without `capturable`, under the name this version of torch has for it."""
+    newer = getattr(optimizer, "_accelerator_graph_capture_health_check", None)
+    (newer or optimizer._cuda_graph_capture_health_check)()
 
 
 def gather(
@@ -73,7 +80,8 @@ def gather(
                     f"{optimizer} can't hold a sharded parameter (DTensor), whose rows of A need "
                     "all weights: use DiagonalTO or RankOneTO."
                 )
-            held.update(model.init(p, dtype, vector))
+            start = p if group["differentiable"] else p.detach()
+            held.update(model.init(start, dtype, vector))
         if not fits(held, names, shapes, dtype, p.device):
             expected = dict(zip(names, shapes, strict=True))
             check_variables(held, expected, dtype, p.device, p, optimizer)
@@ -119,7 +127,9 @@ def take(planned: Plan, state: dict[Tensor, dict[str, Tensor]]) -> list[StepReco
                 return take(planned, state)
     records = [call.run(rates) for call in calls]
     if tensors.params:
-        records.append(take_step(model, group, tensors, rates, state))
+        # Two statements: with `records.append` on the stack, torch.compile compiles at every step.
+        record = take_step(model, group, tensors, rates, state)
+        records.append(record)
     # A schedule that starts at 0 goes on from there; a plain lr of 0 holds a fresh clock, so that
     # the dummy step by which torch.distributed.checkpoint allocates state leaves a fresh optimizer
     # as it was.

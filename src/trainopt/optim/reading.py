@@ -33,7 +33,7 @@ class ReadVector(NamedTuple):
         return form.least_gain(self.x, *self.variables), form.gain(self.x, *self.variables)
 
     def rate(self, alpha: float) -> Tensor:
-        """Return α as the learning rule takes it: 0-dim, or shaped as x."""
+        """Return η, the rate of the learning rule at α: 0-dim, or shaped as x."""
         found = self.model.rule.rate(self.model.form, self.x, self.variables, alpha)
         return torch.as_tensor(found, dtype=self.x.dtype, device=self.x.device)
 

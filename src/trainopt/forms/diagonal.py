@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ class Diagonal(Form):
     """A = diag(a), d numbers (Algorithm 2)."""
 
     variables = ("a",)
+    like_weights = True
     elementwise = True
 
     def init(self, w: Tensor, numel: int) -> tuple[Tensor, ...]:
@@ -26,6 +26,3 @@ class Diagonal(Form):
 
     def gain(self, x: Tensor, a: Tensor) -> Tensor:
         return x.square()
-
-    def shapes(self, shape: Sequence[int], numel: int) -> tuple[Sequence[int], ...]:
-        return (shape,)

@@ -20,6 +20,7 @@ class Form:
 
     Attributes:
         variables: names of θ in the optimizer's state.
+        like_weights: every variable has the shape of the weights.
         elementwise: (A x)ᵢ depends on xᵢ alone: every tensor is a vector of its own.
         rowwise: every variable has a row per weight, so that the tensors of a group can be one
             vector w (`scope="group"`).
@@ -29,6 +30,7 @@ class Form:
     """
 
     variables: ClassVar[tuple[str, ...]] = ()
+    like_weights: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
     rowwise: ClassVar[bool] = False
     dense: ClassVar[bool] = False
@@ -80,6 +82,8 @@ class Form:
 
     def shapes(self, shape: Sequence[int], numel: int) -> tuple[Sequence[int], ...]:
         """Return the shape of each variable for weights of `shape`, as `init` makes them."""
+        if self.like_weights:
+            return (shape,) * len(self.variables)
         return _shapes(self, tuple(shape), numel)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,6 +28,7 @@ class RankOne(Form):
     """
 
     variables = ("a", "c")
+    like_weights = True
     rowwise = True
 
     start: Init = field(default="ones", metadata={"setting": "init"})
@@ -64,6 +65,3 @@ class RankOne(Form):
 
     def norm(self, x: Tensor, a: Tensor, c: Tensor) -> Tensor:
         return norm(a) * norm(c)
-
-    def shapes(self, shape: Sequence[int], numel: int) -> tuple[Sequence[int], ...]:
-        return (shape, shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +17,7 @@ class Zero(Form):
     The same numbers as any other form with α = 0, which the vectors of A would be carried for.
     """
 
+    like_weights = True
     elementwise = True
 
     def init(self, w: Tensor, numel: int) -> tuple[Tensor, ...]:
@@ -31,6 +31,3 @@ class Zero(Form):
 
     def norm(self, x: Tensor) -> Tensor:
         return x.new_zeros(())
-
-    def shapes(self, shape: Sequence[int], numel: int) -> tuple[Sequence[int], ...]:
-        return ()

@@ -14,6 +14,7 @@ from torch import Tensor
 from . import NO_MEMORY, SHARED_MEMORY, Batch, StepRates
 from .build import library
 
+DEVICE = "cpu"
 _POINTER = ctypes.c_void_p
 
 

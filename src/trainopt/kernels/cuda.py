@@ -17,6 +17,7 @@ from torch import Tensor
 
 from . import NO_MEMORY, SHARED_MEMORY, Batch, StepRates, computed_in
 
+DEVICE = "cuda"
 _BLOCK = 1024
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 

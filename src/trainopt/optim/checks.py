@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from ..forms import Form
 from ..learning import Gradient, Weights
 from ..memory import available_bytes, human_bytes
 from ..settings import check_group, settings_of
-from .model import Model, joint_vector, own_vector, real, real_numel, state_dtype
+from .model import Model, joint_vector, own_vector, real_numel, real_shape, state_dtype
 
 
 def check_parts(
@@ -92,7 +93,7 @@ def check_room(
         for p in group["params"]:
             if p not in state:
                 vector = joint or own_vector(p)
-                shapes = form.shapes(real(p).shape, vector.numel)
+                shapes = form.shapes(real_shape(p), vector.numel)
                 numbers = sum(torch.Size(shape).numel() for shape in shapes)
                 size = numbers * state_dtype(group, vector).itemsize
                 needed[p.device] = needed.get(p.device, 0) + size
@@ -138,25 +139,32 @@ def check_loaded(
     model, joint = model_of(merged), joint_vector(merged)
     for p, held in held_by:
         if held:
-            shapes = model.shapes(real(p).shape, joint or own_vector(p))
+            shapes = model.shapes(real_shape(p), joint or own_vector(p))
             expected = dict(zip(model.variables, shapes, strict=True))
             check_variables(held, expected, None, None, p, optimizer)
 
 
-def check_storage(param: Tensor) -> None:
-    """Raise a ValueError when weights or gradient have numbers and no memory.
+def check_storage(params: Sequence[Tensor]) -> None:
+    """Raise a ValueError when weights or gradients have numbers and no memory.
 
     Whoever frees a storage by `resize_(0)` and steps before it is back would read address 0.
     """
-    for what, x in (("weights", param), ("gradient", param.grad)):
-        if x is None:
+    gradients = [p.grad for p in params if p.grad is not None]
+    for what, tensors in (("weights", params), ("gradient", gradients)):
+        # A DTensor and a tensor on "meta" have no address of their own.
+        plain = [
+            x
+            for x in tensors
+            if type(x) in (Tensor, Parameter) and x.device.type in ("cpu", "cuda")
+        ]
+        if 0 not in [x.data_ptr() for x in plain]:
             continue
-        plain = type(x) in (Tensor, torch.nn.Parameter) and x.device.type in ("cpu", "cuda")
-        if plain and x.numel() and not x.data_ptr():
-            raise ValueError(
-                f"the {what} of the parameter of shape {tuple(param.shape)} have no memory, their "
-                "storage was freed: restore it before step()."
-            )
+        for x in plain:
+            if x.numel() and not x.data_ptr():
+                raise ValueError(
+                    f"the {what} of the parameter of shape {tuple(x.shape)} have no memory, their "
+                    "storage was freed: restore it before step()."
+                )
 
 
 def check_gradient(param: Tensor, grad: Tensor, optimizer: str) -> None:
@@ -232,18 +240,25 @@ def check_variables(
                 )
 
 
-def fits(
-    held: Mapping[str, Any],
-    names: tuple[str, ...],
-    shapes: tuple[Sequence[int], ...],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> bool:
-    """Return whether `held` has these variables, quickly; `check_variables` says what is wrong."""
-    if len(held) != len(names):
-        return False
-    for name, shape in zip(names, shapes, strict=True):
-        x = held.get(name)
-        if not isinstance(x, Tensor) or x.shape != shape or x.dtype != dtype or x.device != device:
-            return False
-    return True
+def gradients_fit(params: list[Tensor], grads: list[Tensor]) -> bool:
+    """Return whether `check_gradient` would pass for all, quickly."""
+    return (
+        [g.shape for g in grads] == [p.shape for p in params]
+        and [g.device for g in grads] == [p.device for p in params]
+        and {g.layout for g in grads} <= {torch.strided}
+    )
+
+
+def variables_fit(params: list[Tensor], state: Sequence[Sequence[Any]], dtype: torch.dtype) -> bool:
+    """Return whether these variables, each like its weights, would pass `check_variables`, quickly.
+
+    All of one `dtype`; real parameters.
+    """
+    shapes, devices = [p.shape for p in params], [p.device for p in params]
+    return all(
+        set(map(type, values)) == {Tensor}
+        and {x.dtype for x in values} == {dtype}
+        and [x.shape for x in values] == shapes
+        and [x.device for x in values] == devices
+        for values in state
+    )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
-from ..kernels import Batch, StepRates, computed_in
+from ..kernels import NO_MEMORY, Batch, StepRates, computed_in
+from .checks import check_storage
 from .model import Model, joint_weights, real
 from .paths import MODULES, kernel
 from .plain import Tensors
@@ -65,21 +67,31 @@ def kernel_calls(
         RuntimeError: fused=True, and something is left; it says why.
     """
     joint = group.get("scope") == "group"
-    weights = [real(p.detach()) for p in tensors.params]
-    gradients = [real(g.detach()) for g in tensors.grads]
+    weights, gradients = tensors.params, tensors.grads
+    if any(map(Tensor.is_complex, weights)):
+        weights = [real(p.detach()) for p in weights]
+        gradients = [real(g.detach()) for g in gradients]
     batches: dict[Any, list[int]] = {}
-    for place, tensors_of_one in enumerate(zip(weights, gradients, tensors.state[-1], strict=True)):
-        w, g, b = tensors_of_one
-        kinds, dtypes = (type(w), type(g), type(b)), (w.dtype, g.dtype, b.dtype)
-        own = place if model.form.dense and not joint else 0  # a dense A a call
-        batches.setdefault((w.device, dtypes, kinds, own), []).append(place)
+    lists = (weights, gradients, tensors.state[-1])
+    kinds_of_all = [_one(map(type, xs)) for xs in lists]
+    dtypes_of_all = [_one([x.dtype for x in xs]) for xs in lists]
+    device = _one([w.device for w in weights])
+    one_dense = model.form.dense and not joint  # a call each
+    if None not in (*kinds_of_all, *dtypes_of_all, device) and not one_dense:
+        key = (device, tuple(dtypes_of_all), tuple(kinds_of_all), 0)
+        batches[key] = list(range(len(weights)))
+    else:
+        for place, of_one in enumerate(zip(*lists, strict=True)):
+            kinds, dtypes = tuple(map(type, of_one)), tuple(x.dtype for x in of_one)
+            own = place if one_dense else 0
+            batches.setdefault((of_one[0].device, dtypes, kinds, own), []).append(place)
     calls: list[KernelCall] = []
     left: list[int] = []
     reason = ""
     for (device, dtypes, kinds, _), places in batches.items():
-        lists = [[xs[i] for i in places] for xs in (weights, gradients, *tensors.state)]
+        chosen = [[xs[i] for i in places] for xs in (weights, gradients, *tensors.state)]
         params = [tensors.params[i] for i in places]
-        call = _call(model, group, device, dtypes, kinds, params, lists, keep_estimate)
+        call = _call(model, group, device, dtypes, kinds, params, chosen, keep_estimate)
         if isinstance(call, str):
             reason, left = call, left + places
         else:
@@ -107,18 +119,18 @@ def _call(
 ) -> KernelCall | str:
     """The call for these weights, gradients and variables, or why there can be none."""
     for kind in kinds:
-        if kind is not Tensor:  # the memory of a DTensor isn't all of it
+        if kind not in (Tensor, Parameter):  # the memory of a DTensor isn't all of it
             return f"a {kind.__name__} is more than its memory"
     dtype, gradient_dtype, state_dtype = dtypes
     if dtype != gradient_dtype:
         return f"a gradient of {gradient_dtype} belongs to weights of {dtype}"
-    function = kernel(device, model)
-    if function is None:
-        form, rule, reading = (type(part).__name__ for part in model)
-        return f"there is none for {form} by {rule} of {reading} on {device.type}"
     kernels = _kernels(device, dtype, state_dtype)
     if isinstance(kernels, str):
         return kernels
+    function = kernel(kernels.DEVICE, model)
+    if function is None:
+        form, rule, reading = (type(part).__name__ for part in model)
+        return f"there is none for {form} by {rule} of {reading} on {kernels.DEVICE}"
     if not _laid_out_alike(lists):
         return "a tensor's memory isn't laid out as its state"
     w, g, *state = lists
@@ -129,12 +141,21 @@ def _call(
     joint = group.get("scope") == "group"
     x = None
     if model.form.dense:
-        x = joint_weights(group, params, w) if joint else w[0].reshape(-1)
-        x = x.to(wide)
+        check_storage(params)
+        flat = [piece.detach().to(wide) for piece in w]
+        x = joint_weights(group, params, flat) if joint else flat[0].reshape(-1)
     first = [0, len(w)] if joint else list(range(len(w) + 1))
     batch = Batch(w, g, state, estimate, first, x)
     prepared = kernels.prepare(batch)
+    if prepared == NO_MEMORY:
+        check_storage(params)
     return prepared if isinstance(prepared, str) else KernelCall(function, params, batch, prepared)
+
+
+def _one(values: Iterable[Any]) -> Any:
+    """The value that all are; None where they differ."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
 
 
 def _kernels(device: torch.device, param: torch.dtype, state: torch.dtype) -> ModuleType | str:
@@ -150,9 +171,9 @@ def _laid_out_alike(lists: list[list[Tensor]]) -> bool:
 
     `lists` holds weights, gradients and variables. A gradient of other strides is replaced there.
     """
-    if any(x.is_neg() for tensors in lists for x in tensors):
+    if any(any(map(Tensor.is_neg, tensors)) for tensors in lists):
         return False  # what is in memory has the other sign
-    if all(x.is_contiguous() for tensors in lists for x in tensors):
+    if all(all(map(Tensor.is_contiguous, tensors)) for tensors in lists):
         return True
     weights, gradients, *state = lists
     for i, w in enumerate(weights):

@@ -101,6 +101,11 @@ def real(x: Tensor) -> Tensor:
     return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
 
 
+def real_shape(param: Tensor) -> Sequence[int]:
+    """Return the shape of the real view of `param`."""
+    return (*param.shape, 2) if param.is_complex() else param.shape
+
+
 def gathered(x: Tensor) -> Tensor:
     """Return a DTensor as what all processes hold together, which must all call it; else `x`."""
     return x.full_tensor() if hasattr(x, "full_tensor") else x

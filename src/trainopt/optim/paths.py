@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from .. import rules
 from ..forms import Dense, Diagonal, RankOne, Zero
 from ..kernels import cpu, cuda
@@ -29,7 +27,7 @@ PATHS: dict[tuple[str, type, type], Any] = {
     ("cuda", Diagonal, Gradient): cuda.diagonal,
     ("cuda", RankOne, Gradient): cuda.rank_one,
 }
-MODULES = {"cpu": cpu, "cuda": cuda}
+MODULES = {module.DEVICE: module for module in (cpu, cuda)}
 
 
 def closed_form(model: Model) -> rules.ClosedForm | None:
@@ -38,9 +36,9 @@ def closed_form(model: Model) -> rules.ClosedForm | None:
     return found
 
 
-def kernel(device: torch.device, model: Model) -> Any:
-    """Return the kernel of a model on a device, or None where there is none."""
-    return _path(device.type, model)
+def kernel(device: str, model: Model) -> Any:
+    """Return the kernel of a model on a kind of device, or None where there is none."""
+    return _path(device, model)
 
 
 def _path(device: str, model: Model) -> Any:

@@ -12,9 +12,15 @@ from torch.optim.optimizer import Optimizer
 from ..kernels import StepRates
 from ..schedules import Schedule
 from ..settings import RATES, rate_at
-from .checks import check_gradient, check_storage, check_variables, fits
+from .checks import (
+    check_gradient,
+    check_storage,
+    check_variables,
+    gradients_fit,
+    variables_fit,
+)
 from .fused import KernelCall, kernel_calls, may_run_fused
-from .model import Model, joint_vector, own_vector, state_dtype
+from .model import Model, joint_vector, own_vector, real_shape, state_dtype
 from .plain import Tensors, take_step
 from .record import StepRecord
 
@@ -63,32 +69,48 @@ def gather(
         TypeError, ValueError: gradient or state don't fit the weights; the sentence says in what.
     """
     active = [p for p in group["params"] if p.grad is not None]
-    for p in active:
-        check_gradient(p, p.grad, optimizer)
-        check_storage(p)
-    joint = joint_vector(group)
-    names = model.variables
-    for p in active:
-        vector = joint or own_vector(p)
-        dtype = state_dtype(group, vector)
-        shape = (*p.shape, 2) if p.is_complex() else p.shape
-        shapes = model.shapes(shape, vector)
-        held = state[p]
-        if not held:
+    grads = [p.grad for p in active if p.grad is not None]
+    joint, names = joint_vector(group), model.variables
+    if not gradients_fit(active, grads):
+        for p, grad in zip(active, grads, strict=True):
+            check_gradient(p, grad, optimizer)
+    if not may_run_fused(group):
+        check_storage(active)  # a kernel looks at addresses by itself
+    held = [state[p] for p in active]
+    for p, variables in zip(active, held, strict=True):
+        if not variables:
             if model.form.dense and hasattr(p, "placements"):
                 raise TypeError(
                     f"{optimizer} can't hold a sharded parameter (DTensor), whose rows of A need "
                     "all weights: use DiagonalTO or RankOneTO."
                 )
+            vector = joint or own_vector(p)
             start = p if group["differentiable"] else p.detach()
-            held.update(model.init(start, dtype, vector))
-        if not fits(held, names, shapes, dtype, p.device):
-            expected = dict(zip(names, shapes, strict=True))
-            check_variables(held, expected, dtype, p.device, p, optimizer)
-        found.params.append(p)
-        found.grads.append(p.grad)
-        for variable, pieces in zip(names, found.state, strict=True):
-            pieces.append(held[variable])
+            variables.update(model.init(start, state_dtype(group, vector), vector))
+    if not _all_fit(model, group, active, held):
+        for p, variables in zip(active, held, strict=True):
+            vector = joint or own_vector(p)
+            shapes = dict(zip(names, model.shapes(real_shape(p), vector), strict=True))
+            dtype = state_dtype(group, vector)
+            check_variables(variables, shapes, dtype, p.device, p, optimizer)
+    found.params.extend(active)
+    found.grads.extend(grads)
+    for name, pieces in zip(names, found.state, strict=True):
+        pieces.extend(variables[name] for variables in held)
+
+
+def _all_fit(
+    model: Model, group: dict[str, Any], params: list[Tensor], held: list[dict[str, Any]]
+) -> bool:
+    """Whether `check_variables` would pass for all, where it can be told quickly."""
+    names = model.variables
+    if not model.form.like_weights or {len(variables) for variables in held} != {len(names)}:
+        return False
+    if len({p.dtype for p in params}) > 1 or params[0].is_complex():
+        return False
+    values = [[variables.get(name) for variables in held] for name in names]
+    vector = joint_vector(group) or own_vector(params[0])
+    return variables_fit(params, values, state_dtype(group, vector))
 
 
 def plan(model: Model, group: dict[str, Any], tensors: Tensors, descends: bool) -> Plan:
@@ -96,6 +118,7 @@ def plan(model: Model, group: dict[str, Any], tensors: Tensors, descends: bool) 
 
     Raises:
         RuntimeError: fused=True, and there is no kernel; it says why.
+        ValueError: weights or gradients have no memory.
     """
     step = group["step"]
     # A float when the clock is a host tensor, which synchronises nothing; inside a graph a tensor,
@@ -115,6 +138,7 @@ def plan(model: Model, group: dict[str, Any], tensors: Tensors, descends: bool) 
     calls: list[KernelCall] = []
     if may_run_fused(group):
         calls, tensors = kernel_calls(model, group, tensors, rates.keep_estimate)
+        check_storage(tensors.params)
     return Plan(model, group, rates, calls, tensors)
 
 

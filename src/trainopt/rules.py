@@ -70,12 +70,13 @@ def learn(
     Time: two applications of A and the transpose of one.
     """
     *variables, b = state
-    if not variables:
-        Ax = form.apply(x)
-        e = g - Ax - b
-    else:
-        Ax, transpose = torch.func.vjp(lambda *theta: form.apply(x, *theta), *variables)[:2]
-        e = g - Ax - b
+
+    def act(*theta: Tensor) -> Tensor:
+        return form.apply(x, *theta)
+
+    Ax, transpose = torch.func.vjp(act, *variables)[:2] if variables else (act(), None)
+    e = g - Ax - b
+    if transpose is not None:
         steps = transpose(e * rule.rate(form, x, variables, alpha))
         variables = [v + step for v, step in zip(variables, steps, strict=True)]
     estimate = rule.estimate(g, e, form.apply(x, *variables) - Ax, beta)

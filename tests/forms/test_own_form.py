@@ -23,6 +23,7 @@ from trainopt import (
     Left,
     LowRank,
     Normalised,
+    Weights,
     residual_factors,
 )
 from trainopt.integrations.monitor import monitor, watch
@@ -132,14 +133,25 @@ def test_a_compiled_step_is_the_same_step(backend, rule):
     assert compiled.param_groups[0]["step"] == 3
 
 
+@pytest.mark.parametrize(
+    ("form", "reading"),
+    [
+        (Banded(2), Centred(0.3)),
+        (Banded(2), Weights()),
+        (Left(), Weights()),
+        (LowRank(1), Weights()),
+    ],
+    ids=name,
+)
 @all_rules
-def test_a_gradient_flows_through_a_step(rule):
+def test_a_gradient_flows_through_a_step(rule, form, reading):
     x = randn(4)
 
     def last(w, lr, alpha, beta, *grads):
+        torch.manual_seed(0)
         p = w.clone()
         rule_at = type(rule)(alpha, beta)
-        optimizer = built([p], rule_at, lr=lr, differentiable=True, reading=Centred(0.3))
+        optimizer = built([p], rule_at, form=form, lr=lr, differentiable=True, reading=reading)
         for g in grads:
             p.grad = g
             optimizer.step()

@@ -241,6 +241,7 @@ def test_sharded_parameters_on_one_process(form, tmp_path):
         for p, q in zip(params, plain, strict=True):
             assert all(isinstance(x, DTensor) for x in optimizer.state[p].values())
             assert optimizer.state[p]["b"].placements == p.placements
+            assert optimizer.estimate(p).placements == p.placements
             same(
                 [optimizer.estimate(p).full_tensor()], [reference.estimate(q)], rtol=1e-9, atol=1e-9
             )

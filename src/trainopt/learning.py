@@ -1,6 +1,6 @@
-"""How A and b are learned: in which direction, at which rates, and what A reads.
+"""How A and b are learned: at which rates, and what A reads.
 
-A step takes θ' = θ + ∂_θ⟨e, A_θ u⟩ and b' = b + β e. A learning rule says u and β; a reading says
+A step takes θ' = θ + ∂_θ⟨η e, A_θ x⟩ and b' = b + β e. A learning rule says η and β; a reading says
 x, the vector that A acts on. They are frozen dataclasses whose fields are settings of a param
 group.
 """
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from numbers import Real
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ EPSILON = 1e-12
 
 @dataclass(frozen=True)
 class Gradient:
-    """The paper's rule: u = α x, one gradient step on ½‖g − A x − b‖².
+    """The paper's rule: η = α, one gradient step on ½‖g − A x − b‖².
 
     The residual after the update is (1 − β − α·gain) e, with the gain ‖x‖² for a dense A: it grows
     when the weights are large for α.
@@ -39,7 +40,7 @@ class Gradient:
     def rate(
         self, form: Form, x: Tensor, variables: Sequence[Tensor], alpha: float | Tensor
     ) -> float | Tensor:
-        """Return what x is multiplied with in u, at the rate α of this step; 0-dim or as x."""
+        """Return η for the α of this step: what e is multiplied with; 0-dim, or shaped as e."""
         return alpha
 
     def estimate(self, g: Tensor, e: Tensor, change: Tensor, beta: float | Tensor) -> Tensor:
@@ -51,9 +52,10 @@ class Gradient:
 class Normalised(Gradient):
     """The gradient rule at the rate α / (ε + gain), which no size of the weights upsets.
 
-    For a form that is linear in θ, (A' − A) x = α M e / (ε + gain) with a symmetric M whose
-    eigenvalues lie in [0, gain]. So the factor of the residual, 1 − β − α λ / (ε + gain), lies in
-    [1 − β − α, 1 − β] for every x: inside (−1, 1) whenever 0 < β and α + β < 2.
+    For a form that is linear in θ, (A' − A) x = M η e with M = JJᵀ, whose eigenvalues λ lie in
+    [0, gain]; where `gain` has a number for every block of M, so has η, and each block is scaled as
+    a whole. So the factors of the residual, 1 − β − α λ / (ε + gain), lie in [1 − β − α, 1 − β] for
+    every x: inside (−1, 1) whenever 0 < β and α + β < 2.
 
     Args:
         alpha: rate of A. Default: 0.5.
@@ -66,7 +68,7 @@ class Normalised(Gradient):
     def rate(
         self, form: Form, x: Tensor, variables: Sequence[Tensor], alpha: float | Tensor
     ) -> float | Tensor:
-        """Return what x is multiplied with in u, at the rate α of this step; 0-dim or as x."""
+        """Return η for the α of this step: what e is multiplied with; 0-dim, or shaped as e."""
         return alpha / (EPSILON + form.gain(x, *variables))
 
 
@@ -105,8 +107,11 @@ class Centred(Weights):
     rate: float = 0.01
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1:
-            raise ValueError(f"rate={self.rate} is not allowed: give a number in (0, 1].")
+        rate: Any = self.rate
+        if isinstance(rate, bool) or not isinstance(rate, Real):
+            raise TypeError(f"rate={rate!r} is a {type(rate).__name__}: give a number in (0, 1].")
+        if not 0 < float(rate) <= 1:
+            raise ValueError(f"rate={rate} is not allowed: give a number in (0, 1].")
 
     def init(self, w: Tensor) -> tuple[Tensor, ...]:
         """Return w̄ = w."""

@@ -1,12 +1,12 @@
 """The mathematics: one step of a Trainable Optimizer, as pure functions.
 
     e  = g − A x − b               residual of the linear model of the gradient; A reads x
-    θ' = θ + ∂_θ⟨e, A_θ u⟩         the variables of A, in the direction u of the learning rule
+    θ' = θ + ∂_θ⟨η e, A_θ x⟩       the variables of A, at the rate η of the learning rule
     b' = b + β e
     Ĝ  = A' x + b'                 the estimate uses the updated variables
     w' = w − γ Ĝ
 
-The paper's rule is u = α x with x = w: one gradient step on ½‖g − A w − b‖², for which a dense A
+The paper's rule is η = α with x = w: one gradient step on ½‖g − A w − b‖², for which a dense A
 gains α e wᵀ.
 
 The estimate is written as g plus a correction, Ĝ = g − (1 − β) e + (A' − A) x: the same number,
@@ -60,7 +60,7 @@ def learn(
 
     Args:
         form: of A.
-        rule: says u.
+        rule: says η.
         x: what A reads, shaped as the weights.
         g: stochastic gradient, shaped as the residual.
         state: θ and b.
@@ -70,12 +70,15 @@ def learn(
     Time: two applications of A and the transpose of one.
     """
     *variables, b = state
-    Ax = form.apply(x, *variables)
+
+    def act(*theta: Tensor) -> Tensor:
+        return form.apply(x, *theta)
+
+    Ax, transpose = torch.func.vjp(act, *variables)[:2] if variables else (act(), None)
     e = g - Ax - b
-    u = x * rule.rate(form, x, variables, alpha)
-    if variables:
-        transpose = torch.func.vjp(lambda *theta: form.apply(u, *theta), *variables)[1]
-        variables = [v + d for v, d in zip(variables, transpose(e), strict=True)]
+    if transpose is not None:
+        steps = transpose(e * rule.rate(form, x, variables, alpha))
+        variables = [v + step for v, step in zip(variables, steps, strict=True)]
     estimate = rule.estimate(g, e, form.apply(x, *variables) - Ax, beta)
     return Learned((*variables, b + e * beta), estimate, e)
 

@@ -86,8 +86,8 @@ def _check_rate(name: str, rate: Any, group: dict[str, Any]) -> None:
     _check_number(name, float(rate.detach()))
 
 
-def _check_number(name: str, value: Any, wanted: str = "a finite number ≥ 0") -> None:
+def _check_number(name: str, value: Any, allowed: str = "a finite number ≥ 0") -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}: give {wanted}.")
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}: give {allowed}.")
     if not (math.isfinite(value) and float(value) >= 0):
-        raise ValueError(f"{name}={value} is not allowed: give {wanted}.")
+        raise ValueError(f"{name}={value} is not allowed: give {allowed}.")

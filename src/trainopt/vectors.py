@@ -122,7 +122,9 @@ def add(x: Vector, y: Vector, alpha: Scalar) -> Vector:
 def add_(x: Vector, y: Vector, alpha: Numbers) -> Vector:
     """Return x + alpha · y, written into x where x allows it."""
     if isinstance(x, Tensor):
-        return x + y * cast(Scalar, alpha)
+        assert isinstance(y, Tensor)
+        one = cast(Scalar, alpha)  # a float in torch's own way, for SGD to the last bit
+        return x + y * one if isinstance(one, Tensor) else torch.add(x, y, alpha=one)
     if not x.inplace:
         return x + y * alpha
     if not isinstance(alpha, int | float):

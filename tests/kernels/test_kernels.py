@@ -128,5 +128,7 @@ def test_a_rule_of_its_own_has_no_kernel():
     optimizer.step()
     assert p.tolist() == [1.0, 1.0, 1.0]  # the estimate from before the update is 0
     optimizer.param_groups[0]["fused"] = True
-    with pytest.raises(RuntimeError, match="there is none for Diagonal by Lagged on cpu"):
+    with pytest.raises(
+        RuntimeError, match="there is none for Diagonal by Lagged of Weights on cpu"
+    ):
         optimizer.step()

@@ -76,7 +76,7 @@ def test_sparse_gradients_change_nothing(cls):
 
 
 def test_full_refuses_what_does_not_fit(monkeypatch):
-    monkeypatch.setattr("trainopt.optim.estimator.available_bytes", lambda _: 10_000)
+    monkeypatch.setattr("trainopt.optim.checks.available_bytes", lambda _: 10_000)
     params = [torch.nn.Parameter(torch.zeros(60)), torch.nn.Parameter(torch.zeros(40))]
     with pytest.raises(MemoryError, match=r"40000 bytes .* d = 100 .*RankOneTO or DiagonalTO"):
         FullTO(params, lr=0.1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .form import Form
+from .form import Form, check_count
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,18 @@ class Blocks(Form):
 
     Args:
         size: weights of a block, ≥ 1. Default: 16.
+
+    Raises:
+        ValueError, TypeError: `size` isn't an integer ≥ 1.
     """
 
     variables = ("A",)
+    large = True
 
     size: int = 16
+
+    def __post_init__(self) -> None:
+        check_count("size", self.size)
 
     def init(self, w: Tensor, numel: int) -> tuple[Tensor, ...]:
         count = -(-w.numel() // self.size)

@@ -13,19 +13,12 @@ from .form import Form
 
 @dataclass(frozen=True)
 class Dense(Form):
-    """A of (d, d) numbers (Algorithm 1), kept as one block of rows per parameter.
-
-    Args:
-        check_memory: refuse, before anything is allocated, when A needs more bytes than the device
-            has available.
-    """
+    """A of (d, d) numbers (Algorithm 1), kept as one block of rows per parameter."""
 
     variables = ("A",)
     rowwise = True
     dense = True
     large = True
-
-    check_memory: bool = True
 
     def init(self, w: Tensor, numel: int) -> tuple[Tensor, ...]:
         return (torch.zeros(w.numel(), numel, dtype=w.dtype, device=w.device),)

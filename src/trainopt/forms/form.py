@@ -56,20 +56,28 @@ class Form:
         raise NotImplementedError
 
     def gain(self, x: Tensor, *variables: Any, **names: Any) -> Tensor:
-        """Return what α is multiplied with in the factor 1 − β − α·gain of the residual: ‖x‖².
+        """Return the largest of what α is multiplied with in a step's effect on the residual: ‖x‖².
 
-        A step multiplies the residual by 1 − β − α λ with λ in [least_gain, gain], to first order
-        in α; exactly, for a form that is linear in θ. 0-dim, or shaped as x where parts of the
-        residual have factors of their own.
+        Learning A moves A x by α M e, to first order in α (exactly, where A is linear in θ), with
+        M = JJᵀ for the Jacobian J of A x in θ: M = ‖x‖² for a dense A. `gain` bounds the
+        eigenvalues of M from above and `least_gain` from below, so that the residual is multiplied
+        by factors between 1 − β − α·gain and 1 − β − α·least_gain. 0-dim, or shaped as x where M
+        has a block for each part of the residual: the bound of the block that an entry is in.
         """
         return x.square().sum()
 
     def least_gain(self, x: Tensor, *variables: Any, **names: Any) -> Tensor:
-        """Return the smallest λ, where it isn't `gain`; shaped likewise."""
+        """Return a lower bound, where it isn't `gain`; see there. 0-dim, or shaped as x."""
         return self.gain(x, *variables)
 
-    def norm(self, *variables: Any, **names: Any) -> Tensor:
-        """Return ‖A‖ in the Frobenius norm, 0-dim; here, and where it is the same, that of θ."""
+    def norm(self, x: Tensor, *variables: Any, **names: Any) -> Tensor:
+        """Return ‖A‖ in the Frobenius norm, 0-dim; here that of θ, where they are the same.
+
+        Args:
+            x: of the shape that A reads.
+            variables: θ.
+            names: none; see the class.
+        """
         return torch.stack([norm(v).square() for v in variables]).sum().sqrt()
 
     def shapes(self, shape: Sequence[int], numel: int) -> tuple[Sequence[int], ...]:
@@ -88,6 +96,14 @@ def norm(x: Tensor) -> Tensor:
     """Return ‖x‖, summed in float64 without a wide copy."""
     found: Tensor = torch.linalg.vector_norm(x, dtype=torch.float64)
     return found
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raise unless a setting is an integer ≥ 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}: give an integer ≥ 1.")
+    if value < 1:
+        raise ValueError(f"{name}={value} is not allowed: give an integer ≥ 1.")
 
 
 def as_matrix(x: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from .form import Form, as_matrix, norm
 class Kronecker(Form):
     """A W = L W R for W of (m, n), m² + n² numbers; L starts at 0 and R at the identity.
 
-    Tensors of another number of dimensions are read as a matrix of the first by all others.
+    Tensors of another number of dimensions are read as a matrix of the first by all others. M acts
+    on a residual E as E (W R)ᵀ(W R) + (L W)(L W)ᵀ E; `gain` is the sum of the two traces, a bound.
     """
 
     variables = ("L", "R")
@@ -33,7 +34,8 @@ class Kronecker(Form):
         return (as_matrix(x) @ R).square().sum() + (L @ as_matrix(x)).square().sum()
 
     def least_gain(self, x: Tensor, L: Tensor, R: Tensor) -> Tensor:
-        return x.new_zeros(())
+        one_column = as_matrix(x).shape[1] == 1
+        return (as_matrix(x) @ R).square().sum() * one_column
 
-    def norm(self, L: Tensor, R: Tensor) -> Tensor:
+    def norm(self, x: Tensor, L: Tensor, R: Tensor) -> Tensor:
         return norm(L) * norm(R)

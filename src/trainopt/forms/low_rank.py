@@ -7,21 +7,30 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .form import Form
+from .form import Form, check_count
 
 
 @dataclass(frozen=True)
 class LowRank(Form):
     """A = U Vᵀ, 2 k d numbers; U starts at 0 and V at k random directions of length 1 or so.
 
+    M = ‖Vᵀx‖² + ‖x‖² U Uᵀ; `gain` takes ‖U‖² for the largest eigenvalue of U Uᵀ, which it bounds
+    (and is, for k = 1).
+
     Args:
         rank: k ≥ 1. Default: 4.
+
+    Raises:
+        ValueError, TypeError: `rank` isn't an integer ≥ 1.
     """
 
     variables = ("U", "V")
     rowwise = True
 
     rank: int = 4
+
+    def __post_init__(self) -> None:
+        check_count("rank", self.rank)
 
     def init(self, w: Tensor, numel: int) -> tuple[Tensor, ...]:
         U = torch.zeros(w.numel(), self.rank, dtype=w.dtype, device=w.device)
@@ -36,5 +45,5 @@ class LowRank(Form):
     def least_gain(self, x: Tensor, U: Tensor, V: Tensor) -> Tensor:
         return (V.T @ x.reshape(-1)).square().sum()
 
-    def norm(self, U: Tensor, V: Tensor) -> Tensor:
+    def norm(self, x: Tensor, U: Tensor, V: Tensor) -> Tensor:
         return ((U.T @ U) * (V.T @ V)).sum().clamp_min(0).sqrt()

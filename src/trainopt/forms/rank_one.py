@@ -16,7 +16,7 @@ Init = Literal["ones", "normal"] | Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class RankOne(Form):
-    """A = a cᵀ, 2 d numbers, never formed (Algorithm 3).
+    """A = a cᵀ, 2 d numbers, never formed (Algorithm 3). M = (cᵀx)² + ‖x‖² a aᵀ.
 
     Args:
         start: c at the start; the setting `init` of a param group. a starts at 0, so that A₀ = 0; c
@@ -63,5 +63,5 @@ class RankOne(Form):
     def least_gain(self, x: Tensor, a: Tensor, c: Tensor) -> Tensor:
         return (c * x).sum().square()
 
-    def norm(self, a: Tensor, c: Tensor) -> Tensor:
+    def norm(self, x: Tensor, a: Tensor, c: Tensor) -> Tensor:
         return norm(a) * norm(c)

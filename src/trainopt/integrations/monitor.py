@@ -15,7 +15,8 @@ from torch.utils.hooks import RemovableHandle
 from trainopt.conditions import residual_factors
 from trainopt.estimated import Estimated
 from trainopt.optim import Estimator
-from trainopt.optim.reading import gathered, moved_params, read_vectors
+from trainopt.optim.model import gathered
+from trainopt.optim.reading import moved_params, read_vectors
 from trainopt.schedules import Schedule
 from trainopt.settings import rate_at
 

@@ -1,4 +1,4 @@
-"""What a tensor must be before a step reads or writes it: one rule for kernels and plain torch.
+"""What settings, tensors and state dicts must be: one rule for kernels and plain torch.
 
 Users resize, transpose, move, clip and replace weights between two steps, edit `param_groups` and
 `state`, and load state dicts of other models. Whatever doesn't fit is one sentence, before anything
@@ -7,22 +7,150 @@ is changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from ..forms import Form
+from ..learning import Gradient, Weights
+from ..memory import available_bytes, human_bytes
+from ..settings import check_group, settings_of
+from .model import Model, joint_vector, own_vector, real_numel, real_shape, state_dtype
 
-def check_memory(params: Sequence[Tensor]) -> None:
+
+def check_parts(
+    form: Form, rule: Gradient, reading: Weights, settings: Mapping[str, Any], optimizer: str
+) -> None:
+    """Raise unless form, rule and reading are what they should be, with settings of their own.
+
+    Args:
+        form: of A.
+        rule: by which A and b are learned.
+        reading: what A reads.
+        settings: keyword arguments that nothing else of `optimizer` takes.
+        optimizer: name of its class.
+
+    Raises:
+        TypeError: a part is of another kind, or a setting isn't known.
+        ValueError: two parts have a setting of the same name.
+    """
+    parts = ((form, Form), (rule, Gradient), (reading, Weights))
+    owner: dict[str, str] = {}
+    for part, kind in parts:
+        if not isinstance(part, kind):
+            raise TypeError(
+                f"{part!r} is a {type(part).__name__}: give an instance of {kind.__name__}."
+            )
+        name = type(part).__name__
+        for setting in settings_of(part):
+            if setting in owner:
+                raise ValueError(
+                    f"{owner[setting]} and {name} both have a setting {setting!r}: rename one."
+                )
+            owner[setting] = name
+    for setting, value in settings.items():
+        if setting in owner:
+            raise TypeError(
+                f"{setting}={value!r} is a setting of {owner[setting]}: give "
+                f"{owner[setting]}({setting}=…) to {optimizer}."
+            )
+        raise TypeError(f"{optimizer} has no setting {setting!r}: remove it, or correct its name.")
+
+
+def check_settings(model_of: Callable[[dict[str, Any]], Model], group: dict[str, Any]) -> None:
+    """Raise a ValueError or TypeError when a param group has a setting that can't work."""
+    check_group(group)
+    form = model_of(group).form
+    if group.get("scope", "tensor") == "tensor":
+        return
+    if not form.rowwise:
+        raise ValueError(
+            f"scope={group['scope']!r} needs a form with a row per weight, {type(form).__name__} "
+            "has none: give scope='tensor'."
+        )
+    devices = {p.device for p in group["params"]}
+    if len(devices) > 1:
+        raise ValueError(
+            f"scope='group' needs one device, the group has {sorted(map(str, devices))}: "
+            "give scope='tensor' or one group per device."
+        )
+
+
+def check_room(
+    model_of: Callable[[dict[str, Any]], Model],
+    groups: Sequence[dict[str, Any]],
+    state: Mapping[Tensor, Any],
+) -> None:
+    """Raise a MemoryError when A of these groups doesn't fit into what their devices have left."""
+    needed: dict[torch.device, int] = {}
+    weights: dict[torch.device, int] = {}
+    large = [group for group in groups if group.get("check_memory")]
+    for group in large:
+        form, joint = model_of(group).form, joint_vector(group)
+        for p in group["params"]:
+            if p not in state:
+                vector = joint or own_vector(p)
+                shapes = form.shapes(real_shape(p), vector.numel)
+                numbers = sum(torch.Size(shape).numel() for shape in shapes)
+                size = numbers * state_dtype(group, vector).itemsize
+                needed[p.device] = needed.get(p.device, 0) + size
+                weights[p.device] = weights.get(p.device, 0) + real_numel(p)
+    smaller = "scope='tensor', " if any(group.get("scope") == "group" for group in large) else ""
+    for device, size in needed.items():
+        available = available_bytes(device)
+        if available is not None and size > available:
+            raise MemoryError(
+                f"A needs {size} bytes ({human_bytes(size)}) for d = {weights[device]} "
+                f"weights, {device} has {human_bytes(available)} available: use "
+                f"{smaller}RankOneTO or DiagonalTO, or check_memory=False to try it all the same."
+            )
+
+
+def check_loaded(
+    model_of: Callable[[dict[str, Any]], Model],
+    defaults: dict[str, Any],
+    group: dict[str, Any],
+    saved: dict[str, Any],
+    state: dict[Any, Any],
+    optimizer: str,
+) -> None:
+    """Raise when a saved group and its entries of `state` can't become those of `group`.
+
+    Raises:
+        ValueError, TypeError: a setting is missing or can't work, or the state belongs to another
+            variant or to parameters of other shapes.
+    """
+    held_by = list(zip(group["params"], map(state.get, saved["params"]), strict=False))
+    for p, held in held_by:
+        if held:
+            check_names(held, model_of(group).variables, p, optimizer)
+    own = {name for part in model_of(group) for name in settings_of(part)}
+    missing = ({"step", "lr", *own} & set(group)) - set(saved)
+    if missing:
+        raise ValueError(
+            f"the param groups of the state dict have no {', '.join(sorted(missing))}: load "
+            f"one that {optimizer} saved."
+        )
+    merged = {**defaults, **saved, "params": group["params"]}
+    check_settings(model_of, merged)
+    model, joint = model_of(merged), joint_vector(merged)
+    for p, held in held_by:
+        if held:
+            shapes = model.shapes(real_shape(p), joint or own_vector(p))
+            expected = dict(zip(model.variables, shapes, strict=True))
+            check_variables(held, expected, None, None, p, optimizer)
+
+
+def check_storage(params: Sequence[Tensor]) -> None:
     """Raise a ValueError when weights or gradients have numbers and no memory.
 
     Whoever frees a storage by `resize_(0)` and steps before it is back would read address 0.
     """
-    for what in ("weights", "gradient"):
-        gradients = [p.grad for p in params if p.grad is not None]
-        tensors = params if what == "weights" else gradients
+    gradients = [p.grad for p in params if p.grad is not None]
+    for what, tensors in (("weights", params), ("gradient", gradients)):
         # A DTensor and a tensor on "meta" have no address of their own.
         plain = [
             x
@@ -59,6 +187,17 @@ def check_gradient(param: Tensor, grad: Tensor, optimizer: str) -> None:
         )
 
 
+def check_names(
+    held: Mapping[str, Any], names: Collection[str], param: Tensor, optimizer: str
+) -> None:
+    """Raise a ValueError unless `held`, as in `check_variables`, has variables of these names."""
+    if set(held) != set(names):
+        raise ValueError(
+            f"the state of the parameter of shape {tuple(param.shape)} holds {sorted(held)}, "
+            f"{optimizer} holds {sorted(names)}: load it into the variant that saved it."
+        )
+
+
 def check_variables(
     held: Mapping[str, Any],
     shapes: Mapping[str, Sequence[int]],
@@ -80,11 +219,7 @@ def check_variables(
     Raises:
         ValueError: a variable is missing, isn't a tensor, or differs; the sentence says in what.
     """
-    if set(held) != set(shapes):
-        raise ValueError(
-            f"the state of the parameter of shape {tuple(param.shape)} holds {sorted(held)}, "
-            f"{optimizer} holds {sorted(shapes)}: load it into the variant that saved it."
-        )
+    check_names(held, shapes, param, optimizer)
     for name, shape in shapes.items():
         value = held[name]
         if not isinstance(value, Tensor):
@@ -114,25 +249,16 @@ def gradients_fit(params: list[Tensor], grads: list[Tensor]) -> bool:
     )
 
 
-def variables_fit(
-    params: list[Tensor],
-    state: Sequence[Sequence[Any]],
-    shapes: Sequence[Sequence[Sequence[int]]],
-    dtype: torch.dtype,
-) -> bool:
-    """Return whether these variables would pass `check_variables`, quickly.
+def variables_fit(params: list[Tensor], state: Sequence[Sequence[Any]], dtype: torch.dtype) -> bool:
+    """Return whether these variables, each like its weights, would pass `check_variables`, quickly.
 
-    Args:
-        params: real parameters.
-        state: a list per variable.
-        shapes: of each of them.
-        dtype: of all.
+    All of one `dtype`; real parameters.
     """
-    devices = [p.device for p in params]
+    shapes, devices = [p.shape for p in params], [p.device for p in params]
     return all(
         set(map(type, values)) == {Tensor}
         and {x.dtype for x in values} == {dtype}
-        and [x.shape for x in values] == shapes_of
+        and [x.shape for x in values] == shapes
         and [x.device for x in values] == devices
-        for values, shapes_of in zip(state, shapes, strict=True)
+        for values in state
     )

@@ -47,5 +47,7 @@ class FullTO(TrainableOptimizer):
         check_memory: bool = True,
         **options: Unpack[Options],
     ) -> None:
-        form, rule = Dense(check_memory), Gradient(alpha, beta)
-        super().__init__(params, form, rule, lr=lr, scope=scope, **options)
+        rule = Gradient(alpha, beta)
+        super().__init__(
+            params, Dense(), rule, lr=lr, scope=scope, check_memory=check_memory, **options
+        )

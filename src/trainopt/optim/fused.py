@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from ..kernels import NO_MEMORY, Batch, StepRates, computed_in
-from .checks import check_memory
+from .checks import check_storage
 from .model import Model, joint_weights, real
 from .paths import MODULES, kernel
-from .plain import StepRecord, Tensors
+from .plain import Tensors
+from .record import StepRecord
 
 
 class KernelCall(NamedTuple):
@@ -128,8 +129,8 @@ def _call(
         return kernels
     function = kernel(kernels.DEVICE, model)
     if function is None:
-        what = " by ".join(type(part).__name__ for part in model[:2])
-        return f"there is none for {what} on {kernels.DEVICE}"
+        form, rule, reading = (type(part).__name__ for part in model)
+        return f"there is none for {form} by {rule} of {reading} on {kernels.DEVICE}"
     if not _laid_out_alike(lists):
         return "a tensor's memory isn't laid out as its state"
     w, g, *state = lists
@@ -140,15 +141,14 @@ def _call(
     joint = group.get("scope") == "group"
     x = None
     if model.form.dense:
-        if 0 in [piece.data_ptr() for piece in w]:
-            check_memory(params)
+        check_storage(params)
         flat = [piece.detach().to(wide) for piece in w]
         x = joint_weights(group, params, flat) if joint else flat[0].reshape(-1)
     first = [0, len(w)] if joint else list(range(len(w) + 1))
     batch = Batch(w, g, state, estimate, first, x)
     prepared = kernels.prepare(batch)
     if prepared == NO_MEMORY:
-        check_memory(params)
+        check_storage(params)
     return prepared if isinstance(prepared, str) else KernelCall(function, params, batch, prepared)
 
 

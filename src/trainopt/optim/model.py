@@ -48,11 +48,29 @@ class Model(NamedTuple):
         return (*self.form.shapes(shape, vector.numel), *(shape,) * others)
 
     def init(self, param: Tensor, dtype: torch.dtype, vector: Vector) -> dict[str, Tensor]:
-        """Return the variables of a parameter at t = 0."""
-        w = real(param.detach()).to(dtype)
-        b = torch.zeros_like(w)
-        values = (*self.form.init(w, vector.numel), *self.reading.init(w), b)
+        """Return the variables of a parameter at t = 0; of a sharded one, they are sharded.
+
+        A form whose variables aren't shaped as the weights starts from all of them, on the first
+        process, and every process has all of its variables. Where `param` requires a gradient, it
+        flows into variables that start from the weights.
+        """
+        w = real(param).to(dtype)
+        x = w if self.form.elementwise else gathered(w)
+        theta = [placed(variable, w) for variable in self.form.init(x, vector.numel)]
+        values = (*theta, *self.reading.init(w), torch.zeros_like(w))
         return dict(zip(self.variables, values, strict=True))
+
+    def joined(self, name: str, pieces: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
+        """Return a variable of several tensors as that of the one vector that they make.
+
+        Args:
+            name: of a variable with a row per weight; "b" for whatever is shaped as the weights.
+            pieces: one for each tensor.
+            sizes: weights of each.
+        """
+        one_weight = self.shapes((1,), Vector(sum(sizes), pieces[0].dtype))
+        row = tuple(one_weight[self.variables.index(name)])[1:]
+        return torch.cat([x.reshape(n, *row) for x, n in zip(pieces, sizes, strict=True)])
 
 
 def own_vector(param: Tensor) -> Vector:
@@ -86,6 +104,26 @@ def real(x: Tensor) -> Tensor:
 def real_shape(param: Tensor) -> Sequence[int]:
     """Return the shape of the real view of `param`."""
     return (*param.shape, 2) if param.is_complex() else param.shape
+
+
+def gathered(x: Tensor) -> Tensor:
+    """Return a DTensor as what all processes hold together, which must all call it; else `x`."""
+    return x.full_tensor() if hasattr(x, "full_tensor") else x
+
+
+def placed(x: Tensor, like: Tensor) -> Tensor:
+    """Return `x`, which all processes have, as a DTensor where `like` is one.
+
+    It is sharded as `like` where it has the same shape, else every process has all of it: that of
+    the first process, if they differ.
+    """
+    if type(x) is type(like) or not hasattr(like, "placements"):
+        return x
+    from torch.distributed.tensor import Replicate, distribute_tensor
+
+    mesh: Any = like.device_mesh  # type: ignore[attr-defined]
+    same = x.shape == like.shape
+    return distribute_tensor(x, mesh, like.placements if same else [Replicate()] * mesh.ndim)
 
 
 def real_numel(param: Tensor) -> int:

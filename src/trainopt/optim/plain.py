@@ -11,26 +11,12 @@ from torch import Tensor
 from ..kernels import StepRates, computed_in
 from ..rules import ClosedForm, descend, learn
 from ..vectors import Vectors, flatten, slices
-from .checks import check_memory
-from .model import Model, joint_weights, real
+from .model import Model, gathered, joint_weights, placed, real
 from .paths import closed_form
+from .record import StepRecord
 
 # So many numbers, and some ten temporaries of that size, fit into the cache of a core.
 _SLICE = 1 << 17
-
-
-class StepRecord(NamedTuple):
-    """What a step on some tensors leaves to be asked for.
-
-    Attributes:
-        params: the parameters.
-        estimate: Ĝ of each, real; None where it isn't kept.
-        residual: tensors whose joint norm is ‖e‖.
-    """
-
-    params: list[Tensor]
-    estimate: list[Tensor] | None
-    residual: list[Tensor]
 
 
 class Tensors(NamedTuple):
@@ -54,12 +40,7 @@ def take_step(
     rates: StepRates,
     held: dict[Tensor, dict[str, Tensor]],
 ) -> StepRecord:
-    """Take the step; `held` is the optimizer's state, which a differentiable step replaces.
-
-    Raises:
-        ValueError: weights or gradients have no memory.
-    """
-    check_memory(tensors.params)
+    """Take the step; `held` is the optimizer's state, which a differentiable step replaces."""
     closed = closed_form(model)
     if closed is None:
         joint = group.get("scope") == "group"
@@ -142,49 +123,48 @@ def _general(
     params, grads, state = tensors
     form, rule, reading = model
     joint = group.get("scope") == "group"
+    differentiable = group["differentiable"]
     targets = [real(p) for p in params]
     dtype = computed_in(targets[0].dtype, state[-1][0].dtype)
     for target in targets:
         dtype = computed_in(target.dtype, dtype)
     sizes = [target.numel() for target in targets]
+    if not sum(sizes):  # a form needn't know what to do without numbers
+        empty = [t.detach().to(dtype) for t in targets]
+        return StepRecord(params, empty, empty)
 
-    def vector(pieces: list[Tensor]) -> Tensor:
-        if not joint:
-            return pieces[0].to(dtype)
-        rows = [x.to(dtype).reshape(n, *_columns(x, n)) for x, n in zip(pieces, sizes, strict=True)]
-        return torch.cat(rows)
+    def vector(name: str, pieces: list[Tensor]) -> Tensor:
+        if not form.elementwise:
+            pieces = [gathered(x) for x in pieces]
+        pieces = [x.to(dtype) for x in pieces]
+        return model.joined(name, pieces, sizes) if joint else pieces[0]
 
     def pieces(x: Tensor, like: list[Tensor]) -> list[Tensor]:
-        if not joint:
-            return [x]
-        return [part.reshape(y.shape) for part, y in zip(torch.split(x, sizes), like, strict=True)]
+        parts = torch.split(x, sizes) if joint else [x]
+        return [placed(part.reshape(y.shape), y) for part, y in zip(parts, like, strict=True)]
 
-    w, g = vector(targets), vector([real(q) for q in grads])
+    w, g = vector("b", targets), vector("b", [real(q) for q in grads])
+    if differentiable:
+        w = w.clone()  # autograd keeps the weights of this step
     if group.get("maximize"):
         g = -g
-    count = len(form.variables)
-    theta, own, b = state[:count], state[count:-1], state[-1]
-    variables = [vector(each) for each in theta]
-    read_by = [vector(each) for each in own]
+    names = model.variables
+    *values, b = (vector(name, x) for name, x in zip(names, state, strict=True))
+    theta, read_by = values[: len(form.variables)], values[len(form.variables) :]
     x = reading.read(w, *read_by)
     if joint and form.dense:
         x = joint_weights(group, params, pieces(x, targets))
-    learned = learn(form, rule, x, g, *variables, vector(b), alpha=rates.alpha, beta=rates.beta)
-    *new_variables, new_b = learned.variables
-    results = [*new_variables, *reading.update(w, *read_by), new_b]
+    learned = learn(form, rule, x, g, *theta, b, alpha=rates.alpha, beta=rates.beta)
+    *new_theta, new_b = learned.variables
+    results = [*new_theta, *reading.update(w, *read_by), new_b]
     new = [pieces(y, like) for y, like in zip(results, state, strict=True)]
-    _keep(model, params, state, new, group["differentiable"], held)
+    _keep(model, params, state, new, differentiable, held)
     if rates.descends:
         moved = descend(w, learned.estimate, lr=rates.lr, weight_decay=rates.weight_decay)
         for target, weights in zip(targets, pieces(moved, targets), strict=True):
             target.copy_(weights)
     estimate = pieces(learned.estimate, targets) if rates.keep_estimate else None
     return StepRecord(params, estimate, [learned.residual])
-
-
-def _columns(x: Tensor, rows: int) -> tuple[int, ...]:
-    """The shape of a row of x, a tensor of one number or a run of them per weight."""
-    return () if x.numel() == rows else (x.numel() // rows,)
 
 
 def _keep(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .estimator import Estimator
-from .model import Model, joint_vector, own_vector, real
+from .model import Model, gathered, joint_vector, own_vector, real
 
 
 class ReadVector(NamedTuple):
@@ -33,13 +33,13 @@ class ReadVector(NamedTuple):
         return form.least_gain(self.x, *self.variables), form.gain(self.x, *self.variables)
 
     def rate(self, alpha: float) -> Tensor:
-        """Return α as the learning rule takes it: 0-dim, or shaped as x."""
+        """Return η, the rate of the learning rule at α: 0-dim, or shaped as x."""
         found = self.model.rule.rate(self.model.form, self.x, self.variables, alpha)
         return torch.as_tensor(found, dtype=self.x.dtype, device=self.x.device)
 
     def norm_of_A(self) -> float:
         """Return ‖A‖, Frobenius."""
-        return float(self.model.form.norm(*self.variables))
+        return float(self.model.form.norm(self.x, *self.variables))
 
 
 def read_vectors(
@@ -61,15 +61,18 @@ def read_vectors(
                 state = _start(model, w, vector or own_vector(p))
             states.append({name: gathered(value) for name, value in state.items()})
 
-        def joined(name: str, states: Any = states, weights: Any = weights) -> Tensor:
-            pieces = [state[name] for state in states]
+        def joined(name: str, pieces: list[Tensor], weights: Any = weights) -> Tensor:
             if name in model.form.variables and model.form.dense:
                 return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
-            return _joined([x.double() for x in pieces], weights, vector is not None)
+            pieces = [x.double() for x in pieces]
+            return (
+                model.joined(name, pieces, [*map(Tensor.numel, weights)]) if vector else pieces[0]
+            )
 
-        w = _joined([w.double() for w in weights], weights, vector is not None)
-        x = model.reading.read(w, *map(joined, model.reading.variables))
-        yield ReadVector(each, model, x, [joined(name) for name in model.form.variables])
+        variables = {name: joined(name, [s[name] for s in states]) for name in model.variables[:-1]}
+        read_by = [variables[name] for name in model.reading.variables]
+        x = model.reading.read(joined("b", weights), *read_by)
+        yield ReadVector(each, model, x, [variables[name] for name in model.form.variables])
 
 
 def moved_params(optimizer: Estimator) -> set[Tensor]:
@@ -90,25 +93,9 @@ def moved_params(optimizer: Estimator) -> set[Tensor]:
     return set(params)
 
 
-def gathered(x: Tensor) -> Tensor:
-    """Return a DTensor as what all processes hold together, which must all call it; else `x`."""
-    return x.full_tensor() if hasattr(x, "full_tensor") else x
-
-
 def _start(model: Model, w: Tensor, vector: Any) -> dict[str, Tensor]:
     if model.form.dense:  # d² zeros, of which nobody asks more than their norm
         zeros = w.new_zeros(1, 1)
         return {**dict.fromkeys(model.variables, w), **dict.fromkeys(model.form.variables, zeros)}
     with torch.random.fork_rng(devices=[]):  # the start draws again when its time has come
         return model.init(w, w.dtype, vector)
-
-
-def _joined(pieces: list[Tensor], weights: list[Tensor], joint: bool) -> Tensor:
-    """The pieces of a vector with a row per weight, in one; a single tensor as it is."""
-    if not joint:
-        return pieces[0]
-    rows = [
-        x.reshape(w.numel(), *(() if x.shape == w.shape else x.shape[1:]))
-        for x, w in zip(pieces, weights, strict=True)
-    ]
-    return torch.cat(rows)

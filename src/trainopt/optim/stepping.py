@@ -26,6 +26,8 @@ class TrainableOptimizer(Estimator):
         settings: those of `Estimator`.
     """
 
+    _own_settings = ("lr", "weight_decay", "maximize")
+
     def __init__(
         self,
         params: ParamsT,
@@ -70,7 +72,8 @@ class TO(TrainableOptimizer):
 
         optimizer = TO(Estimator(params, form=LowRank(8)), lr=0.1)
 
-    The two are one from then on: they share groups, state, clocks and the last step.
+    It takes over the estimator's groups, clocks and state: step, save and load the `TO`, and leave
+    the estimator alone.
 
     Args:
         estimator: an `Estimator` without a step of its own.
@@ -111,8 +114,6 @@ class TO(TrainableOptimizer):
         for group, learned in zip(self.param_groups, estimator.param_groups, strict=True):
             group["step"] = learned["step"]
         self.state = estimator.state
-        self._last = estimator._last
-        estimator.param_groups = self.param_groups
 
 
 _OPTIONS = (
@@ -123,4 +124,5 @@ _OPTIONS = (
     "keep_estimate",
     "capturable",
     "differentiable",
+    "check_memory",
 )

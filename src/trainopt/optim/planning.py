@@ -1,0 +1,163 @@
+"""A step on a param group in two halves: everything is checked and prepared, then it is taken."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer
+
+from ..kernels import StepRates
+from ..schedules import Schedule
+from ..settings import RATES, rate_at
+from .checks import (
+    check_gradient,
+    check_storage,
+    check_variables,
+    gradients_fit,
+    variables_fit,
+)
+from .fused import KernelCall, kernel_calls, may_run_fused
+from .model import Model, joint_vector, own_vector, real_shape, state_dtype
+from .plain import Tensors, take_step
+from .record import StepRecord
+
+
+class Plan(NamedTuple):
+    """A step on one group, of which every tensor has been checked and nothing changed.
+
+    Attributes:
+        model: what the group learns.
+        group: the param group.
+        rates: of the step.
+        calls: what kernels take.
+        tensors: what is left to plain torch.
+    """
+
+    model: Model
+    group: dict[str, Any]
+    rates: StepRates
+    calls: list[KernelCall]
+    tensors: Tensors
+
+
+def check_graph_capture(optimizer: Optimizer) -> None:
+    """Refuse a CUDA graph without `capturable`, under the name this version of torch has for it."""
+    newer = getattr(optimizer, "_accelerator_graph_capture_health_check", None)
+    (newer or optimizer._cuda_graph_capture_health_check)()
+
+
+def gather(
+    model: Model,
+    group: dict[str, Any],
+    state: MutableMapping[Tensor, Any],
+    optimizer: str,
+    found: Tensors,
+) -> None:
+    """Fill `found` with the parameters of a group that have a gradient, and make missing state.
+
+    Args:
+        model: of the group.
+        group: the param group.
+        state: of the optimizer.
+        optimizer: name of its class.
+        found: empty lists.
+
+    Raises:
+        TypeError, ValueError: gradient or state don't fit the weights; the sentence says in what.
+    """
+    active = [p for p in group["params"] if p.grad is not None]
+    grads = [p.grad for p in active if p.grad is not None]
+    joint, names = joint_vector(group), model.variables
+    if not gradients_fit(active, grads):
+        for p, grad in zip(active, grads, strict=True):
+            check_gradient(p, grad, optimizer)
+    if not may_run_fused(group):
+        check_storage(active)  # a kernel looks at addresses by itself
+    held = [state[p] for p in active]
+    for p, variables in zip(active, held, strict=True):
+        if not variables:
+            if model.form.dense and hasattr(p, "placements"):
+                raise TypeError(
+                    f"{optimizer} can't hold a sharded parameter (DTensor), whose rows of A need "
+                    "all weights: use DiagonalTO or RankOneTO."
+                )
+            vector = joint or own_vector(p)
+            start = p if group["differentiable"] else p.detach()
+            variables.update(model.init(start, state_dtype(group, vector), vector))
+    if not _all_fit(model, group, active, held):
+        for p, variables in zip(active, held, strict=True):
+            vector = joint or own_vector(p)
+            shapes = dict(zip(names, model.shapes(real_shape(p), vector), strict=True))
+            dtype = state_dtype(group, vector)
+            check_variables(variables, shapes, dtype, p.device, p, optimizer)
+    found.params.extend(active)
+    found.grads.extend(grads)
+    for name, pieces in zip(names, found.state, strict=True):
+        pieces.extend(variables[name] for variables in held)
+
+
+def _all_fit(
+    model: Model, group: dict[str, Any], params: list[Tensor], held: list[dict[str, Any]]
+) -> bool:
+    """Whether `check_variables` would pass for all, where it can be told quickly."""
+    names = model.variables
+    if not model.form.like_weights or {len(variables) for variables in held} != {len(names)}:
+        return False
+    if len({p.dtype for p in params}) > 1 or params[0].is_complex():
+        return False
+    values = [[variables.get(name) for variables in held] for name in names]
+    vector = joint_vector(group) or own_vector(params[0])
+    return variables_fit(params, values, state_dtype(group, vector))
+
+
+def plan(model: Model, group: dict[str, Any], tensors: Tensors, descends: bool) -> Plan:
+    """Prepare a step on what `gather` found: the rates of the present clock, and the kernels.
+
+    Raises:
+        RuntimeError: fused=True, and there is no kernel; it says why.
+        ValueError: weights or gradients have no memory.
+    """
+    step = group["step"]
+    # A float when the clock is a host tensor, which synchronises nothing; inside a graph a tensor,
+    # so that the rates change without a recompilation. (The clock itself is no float64:
+    # torch.compile takes such a 0-dim tensor for a Python number and loses what is written.)
+    t = step.double() if group["capturable"] or torch.compiler.is_compiling() else float(step)
+    lr, alpha, beta = (rate_at(group.get(name, 0.0), t) for name in RATES)
+    rates = StepRates(
+        lr,
+        alpha,
+        beta,
+        float(group.get("weight_decay", 0.0)),
+        -1.0 if group.get("maximize") else 1.0,
+        descends,
+        group["keep_estimate"] or not descends,
+    )
+    calls: list[KernelCall] = []
+    if may_run_fused(group):
+        calls, tensors = kernel_calls(model, group, tensors, rates.keep_estimate)
+        check_storage(tensors.params)
+    return Plan(model, group, rates, calls, tensors)
+
+
+def take(planned: Plan, state: dict[Tensor, dict[str, Tensor]]) -> list[StepRecord]:
+    """Take the step, and let the clock of the group go on."""
+    model, group, rates, calls, tensors = planned
+    for kind in {p.device.type for p in tensors.params}:
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            with torch.autocast(kind, enabled=False):  # a step is no place for half precision
+                return take(planned, state)
+    records = [call.run(rates) for call in calls]
+    if tensors.params:
+        # Two statements: with `records.append` on the stack, torch.compile compiles at every step.
+        record = take_step(model, group, tensors, rates, state)
+        records.append(record)
+    # A schedule that starts at 0 goes on from there; a plain lr of 0 holds a fresh clock, so that
+    # the dummy step by which torch.distributed.checkpoint allocates state leaves a fresh optimizer
+    # as it was.
+    may_hold = rates.descends and not isinstance(group["lr"], Schedule)
+    step = group["step"]
+    step.add_((step > 0) | (rates.lr != 0) if may_hold else 1)
+    return records

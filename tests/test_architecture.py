@@ -1,0 +1,79 @@
+"""Imports run downward: core ← integrations ← data ← harness ← worlds ← commands."""
+
+import ast
+from pathlib import Path
+
+import trainopt
+
+ROOT = Path(trainopt.__file__).parent
+CORE = [  # from the bottom up; what shares a line may import each other
+    {"vectors", "schedules", "memory", "cache"},
+    {"settings"},
+    {"forms"},
+    {"learning"},
+    {"rules", "kernels"},
+    {"optim"},
+    {"conditions", "estimated", "secant"},
+    {"__init__"},
+]
+LAYERS = [
+    *CORE,
+    {"integrations"},
+    {"bench.data", "bench.errors"},
+    {"bench"},
+    {"study", "deep", "benchmarks"},
+    {"cli", "__main__"},
+]
+# What runs upward today; this list only gets shorter.
+EXCEPTIONS = {
+    ("bench/cli.py", "trainopt.benchmarks.cli"),
+    ("bench/cli.py", "trainopt.deep.cli"),
+    ("bench/cli.py", "trainopt.deep.optimizers"),
+    ("bench/cli.py", "trainopt.deep.tasks"),
+    ("bench/cli.py", "trainopt.study.cli"),
+}
+
+
+def layer(module):
+    """The layer of a module named as in `bench.data.file`; the package itself is the core's top."""
+    parts = module.split(".")
+    for name in (".".join(parts[:2]), parts[0] or "__init__"):
+        for height, names in enumerate(LAYERS):
+            if name in names:
+                return height
+    raise AssertionError(f"{module} has no layer: add it to LAYERS.")
+
+
+def imports(path):
+    """The modules of trainopt that a file imports, as `trainopt.x.y`."""
+    package = ["trainopt", *path.relative_to(ROOT).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            modules = [f"{base}.{alias.name}" for alias in node.names]
+            names = [name if is_module(name) else base for name in modules]
+        else:
+            continue
+        yield from (name for name in names if name.split(".")[0] == "trainopt")
+
+
+def is_module(name):
+    path = ROOT.joinpath(*name.split(".")[1:])
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def test_no_import_runs_upward():
+    upward = set()
+    for path in FILES:
+        name = path.relative_to(ROOT).as_posix()
+        own = layer(name.removesuffix(".py").replace("/", ".").removesuffix(".__init__"))
+        for module in imports(path):
+            if layer(module.removeprefix("trainopt").lstrip(".")) > own:
+                upward.add((name, module))
+    assert upward == EXCEPTIONS

@@ -137,7 +137,7 @@ def test_a_step_is_the_gradient_step_on_the_loss_of_the_model(form, shape, rule,
     expected = by_autograd(form, rule, reading, 0.1, w, gradients, start)
     for extra in ({}, {"foreach": False}, {"foreach": True}):
         p = torch.nn.Parameter(w.clone())
-        optimizer = TO(Estimator([p], form, rule, reading=reading, **extra), lr=0.1)
+        optimizer = TO(Estimator([p], form, rule, reads=reading, **extra), lr=0.1)
         torch.manual_seed(0)
         for g, after in zip(gradients, expected, strict=True):
             p.grad = g.clone()
@@ -334,10 +334,10 @@ def test_normalised_learning_never_lets_the_residual_grow(
         (lambda ps: Estimator(ps, LowRank(0)), ValueError, "rank=0 is not allowed"),
         (lambda ps: Estimator(ps, LowRank(2.5)), TypeError, "rank=2.5 is a float"),
         (lambda ps: Estimator(ps, Blocks(0)), ValueError, "size=0 is not allowed"),
-        (lambda ps: Estimator(ps, Dense(), reading=Centred(0)), ValueError, "rate=0 is not"),
-        (lambda ps: Estimator(ps, Dense(), reading=Centred("x")), TypeError, "rate='x' is a str"),
+        (lambda ps: Estimator(ps, Dense(), reads=Centred(0)), ValueError, "rate=0 is not"),
+        (lambda ps: Estimator(ps, Dense(), reads=Centred("x")), TypeError, "rate='x' is a str"),
         (lambda ps: Estimator(ps, Dense), TypeError, "give an instance of Form"),
-        (lambda ps: Estimator(ps, Dense(), rule=0.1), TypeError, "give an instance of Gradient"),
+        (lambda ps: Estimator(ps, Dense(), learn=0.1), TypeError, "give an instance of Gradient"),
         (lambda ps: Estimator(ps, Dense(), alpha=0.1), TypeError, "a setting of Gradient: give"),
         (lambda ps: Estimator(ps, Dense(), lr=0.1), TypeError, "Estimator has no setting 'lr'"),
         (lambda ps: DiagonalTO(ps, 0.1, betas=1), TypeError, "DiagonalTO has no setting 'betas'"),

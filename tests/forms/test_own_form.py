@@ -72,14 +72,14 @@ def test_the_file_is_short_and_shown_in_the_documents():
 @all_rules
 def test_a_resumed_run_is_the_same_to_the_last_bit(rule):
     params = make()
-    optimizer = built(params, rule, lr=Exponential(0.1, 0.9), reading=Centred(0.1))
+    optimizer = built(params, rule, lr=Exponential(0.1, 0.9), reads=Centred(0.1))
     train(optimizer, params, 3)
     file = io.BytesIO()
     torch.save(optimizer.state_dict(), file)
     resumed = [torch.nn.Parameter(p.detach().clone()) for p in params]
     expected = train(optimizer, params, 3, start=3)
     file.seek(0)
-    other = built(resumed, rule, lr=0.7, form=Banded(5), reading=Centred(0.9))
+    other = built(resumed, rule, lr=0.7, form=Banded(5), reads=Centred(0.9))
     other.load_state_dict(torch.load(file, weights_only=True))
     assert other.param_groups[0]["width"] == 2
     same(train(other, resumed, 3, start=3), expected)
@@ -151,7 +151,7 @@ def test_a_gradient_flows_through_a_step(rule, form, reading):
         torch.manual_seed(0)
         p = w.clone()
         rule_at = type(rule)(alpha, beta)
-        optimizer = built([p], rule_at, form=form, lr=lr, differentiable=True, reading=reading)
+        optimizer = built([p], rule_at, form=form, lr=lr, differentiable=True, reads=reading)
         for g in grads:
             p.grad = g
             optimizer.step()

@@ -26,7 +26,7 @@ _add_param_group = getattr(Optimizer.add_param_group, "__wrapped__", Optimizer.a
 class Estimator(Optimizer):
     """Learns Ĝ = A x + b from the gradients that it sees, and moves no weight.
 
-        estimator = Estimator(params, form=Kronecker(), rule=Normalised(0.5, 0.1))
+        estimator = Estimator(params, form=Kronecker(), learn=Normalised(0.5, 0.1))
         optimizer = TO(estimator, lr=0.1)                              # w − γ Ĝ
         optimizer = Estimated(torch.optim.AdamW(params), estimator)    # any other step
 
@@ -41,8 +41,8 @@ class Estimator(Optimizer):
     Args:
         params: parameters, named parameters or param groups.
         form: of A.
-        rule: by which A and b are learned. Default: the paper's, `Gradient()`.
-        reading: what A reads of the weights. Default: the weights, `Weights()`.
+        learn: the rule by which A and b are learned. Default: the paper's, `Gradient()`.
+        reads: what A reads of the weights. Default: the weights, `Weights()`.
         scope: "tensor": one A per tensor; "group": the tensors of a param group are one vector w,
             as in the paper, for forms with a row per weight. Default: "tensor".
         state_dtype: dtype of θ and b. Default: that of the parameter, and float32 for float16 and
@@ -72,9 +72,9 @@ class Estimator(Optimizer):
         self,
         params: ParamsT,
         form: Form,
-        rule: Gradient | None = None,
+        learn: Gradient | None = None,
         *,
-        reading: Weights | None = None,
+        reads: Weights | None = None,
         scope: str = "tensor",
         state_dtype: torch.dtype | None = None,
         foreach: bool | None = None,
@@ -85,7 +85,7 @@ class Estimator(Optimizer):
         check_memory: bool = True,
         **settings: Any,
     ) -> None:
-        self.form, self.rule, self.reading = form, rule or Gradient(), reading or Weights()
+        self.form, self.rule, self.reading = form, learn or Gradient(), reads or Weights()
         unknown = {k: v for k, v in settings.items() if k not in self._own_settings}
         check_parts(form, self.rule, self.reading, unknown, type(self).__name__)
         if isinstance(params, set):

@@ -105,7 +105,7 @@ class TO(TrainableOptimizer):
             estimator.param_groups,
             estimator.form,
             estimator.rule,
-            reading=estimator.reading,
+            reads=estimator.reading,
             lr=lr,
             weight_decay=weight_decay,
             maximize=maximize,

@@ -143,6 +143,37 @@ def test_a_narrow_state_leaves_the_weights_wide(cls, extra, path):
     torch.testing.assert_close(p.detach(), before - 0.25, rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize("foreach", [False, True])
+@pytest.mark.parametrize("keep_estimate", [False, True])
+def test_a_step_of_large_tensors_is_the_step_to_the_last_number(foreach, keep_estimate):
+    """Plain torch takes them in slices that fit into a cache: none is lost, nor its residual."""
+    sizes, alpha, beta, lr = (300_001, 7, 150_000), 0.05, 0.4, 0.1
+    params = [torch.nn.Parameter(torch.linspace(-1, 1, n, dtype=torch.float64)) for n in sizes]
+    optimizer = DiagonalTO(
+        params, lr=lr, alpha=alpha, beta=beta, foreach=foreach, keep_estimate=keep_estimate
+    )
+    w = [p.detach().numpy().copy() for p in params]
+    a, b = ([np.zeros(n) for n in sizes] for _ in range(2))
+    for t in range(3):
+        squares = 0.0
+        for i, p in enumerate(params):
+            g = np.sin(w[i] * (t + 2)) + w[i]
+            p.grad = torch.from_numpy(g)
+            e = g - a[i] * w[i] - b[i]
+            a[i], b[i] = a[i] + alpha * e * w[i], b[i] + beta * e
+            estimate = a[i] * w[i] + b[i]
+            w[i] = w[i] - lr * estimate
+            squares += (e**2).sum()
+        optimizer.step()
+        assert float(optimizer.residual_norm()) == pytest.approx(squares**0.5, rel=1e-12)
+    for i, p in enumerate(params):
+        np.testing.assert_allclose(p.detach().numpy(), w[i], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(optimizer.state[p]["a"].numpy(), a[i], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(optimizer.state[p]["b"].numpy(), b[i], rtol=0, atol=1e-12)
+    if keep_estimate:
+        np.testing.assert_allclose(optimizer.estimate(params[2]).numpy(), estimate, atol=1e-12)
+
+
 @pytest.mark.parametrize("cls", VARIANTS)
 def test_a_narrow_state_is_that_of_the_kernels(cls):
     ends = []

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import pandas as pd
 import torch
 import typer
@@ -28,6 +27,7 @@ def _group() -> None:
 
 @app.command()
 def step(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("runs/step"),
     repeats: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 30,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
@@ -37,7 +37,7 @@ def step(
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else "cpu"
     identity = {"device": name}
     with sentences():
-        kept = click.get_current_context().with_resource(writing(out, "bench step", identity))
+        kept = context.with_resource(writing(out, "bench step", identity))
     bandwidth = limits(chosen, repeats)
     print(", ".join(f"{name} {speed:.1f} GB/s" for name, speed in bandwidth.items()))
     tables = {

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from rich.table import Table
 
@@ -94,13 +93,14 @@ def theory(
 
 @app.command()
 def memory(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/memory"),
     sizes: Annotated[str, typer.Option(help="Numbers of weights.")] = "10010,20020,100100,1001000",
 ) -> None:
     """Bytes of optimizer state and of a step's peak, measured and by formula."""
     with sentences():
         identity = {"sizes": _sizes(sizes)}
-        kept = click.get_current_context().with_resource(writing(out, "study memory", identity))
+        kept = context.with_resource(writing(out, "study memory", identity))
         table = memory_table(identity["sizes"])
     write_manifest(out, {**kept, **identity})
     table.to_csv(out / "memory.csv", index=False)

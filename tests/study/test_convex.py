@@ -17,10 +17,11 @@ import pandas as pd
 import pytest
 
 from trainopt.bench.errors import InputError
+from trainopt.bench.provenance import commands
+from trainopt.bench.search import best_of, finished, score
 from trainopt.study.convex import run_convex
 from trainopt.study.convex_report import write_convex_report
 from trainopt.study.protocol import read_protocol
-from trainopt.study.search import best_of, finished, score
 from trainopt.study.steps import METHODS
 from trainopt.study.storage import shared_storage
 from trainopt.study.tables import Results, headline
@@ -138,7 +139,7 @@ def test_it_runs_and_skips_what_has_no_data(whole):
     manifest = json.loads((whole / "run.json").read_text())
     assert list(manifest["cases"]) == ["iris-softmax", "diabetes-ridge"]
     assert "connect to the network" in manifest["skipped"]["covtype-softmax"]
-    assert manifest["command"].startswith("trainopt study convex")
+    assert commands(manifest).startswith("trainopt study convex")
     timing = pd.read_parquet(whole / "timing.parquet")
     assert (timing.groupby("case").optimizer.nunique() == len(METHODS)).all()
     assert (timing.seconds_per_step > 0).all()

@@ -191,7 +191,6 @@ def test_machines_share_trials_and_final_runs(tmp_path, calls, monkeypatch):
     def second(*arguments):
         if not tables:
             tables.append(None)
-            monkeypatch.setattr(sharing, "BEAT", 0.1)
             with pytest.raises(TimeoutError):  # it comes to wait for the optimizer of the first
                 compare(tmp_path / "b", storage=url)
         return here(*arguments)
@@ -217,7 +216,7 @@ def test_a_folder_in_use_is_refused_with_the_process(tmp_path, monkeypatch):
 
     def meanwhile(*arguments):
         with pytest.raises(InputError) as caught:
-            compare(tmp_path, optimizers="momentum")
+            compare(tmp_path, optimizers="momentum", tune=0)
         refused.append(str(caught.value))
         return train(*arguments)
 

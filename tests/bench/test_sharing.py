@@ -1,5 +1,7 @@
 """Which of several machines has a study."""
 
+import time
+
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
@@ -38,8 +40,11 @@ def test_signs_of_life_are_waited_for(storage):
     with reserved(storage, "x", wait=True, beat=0.01, patience=0.1) as ours:
         assert ours  # there was none for so long
         mine = study.trials[-1].number
-        while "beat" not in study.trials[mine].user_attrs:
-            pass
+        for _ in range(3000):
+            if beats := study.trials[mine].user_attrs.get("beat"):
+                break
+            time.sleep(0.01)
+        assert beats
     assert study.trials[mine].state == TrialState.FAIL
 
 

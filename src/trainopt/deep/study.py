@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -221,7 +222,9 @@ def _work(job: _Job, wait: bool) -> list[Unit] | None:
     family, protocol, url, out = job
     storage = _opened(url, out)
     alone = nullcontext(True)  # the folder is ours, and so is its journal
-    name = family[0].study_name(protocol)
+    # A family has the name of its plain optimizer, also where only the others are left of it.
+    first = OPTIMIZERS[family[0].optimizer].plain or family[0].optimizer
+    name = replace(family[0], optimizer=first).study_name(protocol)
     with reserved(storage, name, wait) if url is not None else alone as ours:
         if not ours:
             return None

@@ -6,6 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from trainopt.bench import tune
 from trainopt.bench.sharing import reserved
 
 
@@ -72,3 +73,26 @@ def test_of_two_at_the_same_moment_the_lower_number_has_it(storage, monkeypatch)
         assert not ours
     monkeypatch.undo()
     assert [trial.state for trial in study.trials] == [TrialState.RUNNING, TrialState.FAIL]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "UNIQUE constraint failed: alembic_version.version_num",
+        'duplicate key value violates unique constraint "pg_type_typname_nsp_index"',
+        'relation "studies" already exists',
+        "database is locked",
+    ],
+)
+def test_two_that_make_the_tables_at_once(monkeypatch, said):
+    answers = iter([RuntimeError(said), "opened"])
+
+    def get_storage(url):
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(optuna.storages, "get_storage", get_storage)
+    monkeypatch.setattr(tune.time, "sleep", lambda seconds: None)
+    assert tune.open_storage("sqlite:///x.db") == "opened"

@@ -2,13 +2,14 @@
 
 import json
 import math
+import os
 
 import pandas as pd
 import pytest
 import torch
 from scipy import stats
 
-from trainopt.bench import InputError, comparison
+from trainopt.bench import InputError, comparison, sharing
 from trainopt.bench import compare as compare_
 from trainopt.bench import tune as tuning
 from trainopt.bench.folder import Folder
@@ -59,7 +60,7 @@ def test_the_table_and_the_folder(tmp_path, calls):
         ]  # the same budget for each
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "accuracy.png", "epochs.png", "estimator.png", "overview.png", "report.html", "run.json",
-        "runs.parquet", "seconds.png", "tuning.db", "validation.png",
+        "runs.parquet", "seconds.png", "tuning.db", "validation.png", ".lock",
     }  # fmt: skip
     manifest = json.loads((tmp_path / "out" / "run.json").read_text())
     runs = pd.read_parquet(tmp_path / "out" / "runs.parquet")
@@ -186,13 +187,59 @@ def page_of(folder):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_two_searches_share_one_storage(tmp_path, calls):
+def test_machines_share_trials_and_final_runs(tmp_path, calls, monkeypatch):
+    """The second starts while the first is at an optimizer, and ends with what one alone finds."""
     url = f"sqlite:///{tmp_path / 'shared.db'}"
-    one = compare(tmp_path / "a", storage=url)
+    alone = compare(tmp_path / "alone")
     count = len(calls)
+    whole = calls.copy()
+    calls.clear()
+    here = comparison.train
+    tables = []
+
+    def second(*arguments):
+        if not tables:
+            tables.append(None)
+            with pytest.raises(TimeoutError):  # it comes to wait for the optimizer of the first
+                compare(tmp_path / "b", storage=url)
+        return here(*arguments)
+
+    def waiting(seconds):
+        raise TimeoutError
+
+    monkeypatch.setattr(tuning, "train", second)
+    with monkeypatch.context() as patch:
+        patch.setattr(sharing.time, "sleep", waiting)
+        one = compare(tmp_path / "a", storage=url)
     two = compare(tmp_path / "b", storage=url)
-    assert len(calls) - count == 5 * 2  # the final runs only
-    assert one.train_loss.tolist() == two.train_loss.tolist()
+    assert len(calls) == count
+    assert sorted(calls) == sorted(whole)
+    for table in (one, two):
+        assert table.settings.tolist() == alone.settings.tolist()
+        assert table.train_loss.tolist() == alone.train_loss.tolist()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_folder_in_use_is_refused_with_the_process(tmp_path, monkeypatch):
+    """As it would be if another process came while this one trains."""
+    refused = []
+
+    def meanwhile(*arguments):
+        with pytest.raises(InputError) as caught:
+            compare(tmp_path, optimizers="momentum", tune=0)
+        refused.append(str(caught.value))
+        return train(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, "train", meanwhile)
+        compare(tmp_path, optimizers="sgd", seeds=1, tune=0)
+    assert set(refused) == {
+        f"{tmp_path} is used by process {os.getpid()}: wait until it ends, or give another folder "
+        "with --out."
+    }
+    compare(tmp_path, optimizers="momentum", seeds=1, tune=0)
+    runs = pd.read_parquet(tmp_path / "runs.parquet")
+    assert {"sgd", "momentum"} <= set(runs.optimizer)
 
 
 @pytest.mark.usefixtures("undrawn")

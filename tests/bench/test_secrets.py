@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from trainopt.bench import InputError, tune
 from trainopt.bench.cli import app
 from trainopt.bench.folder import Folder, read_manifest
-from trainopt.bench.provenance import provenance
+from trainopt.bench.provenance import commands, provenance
 from trainopt.bench.report import write_report
 from trainopt.bench.secrets import shown
 from trainopt.study import cli as study
@@ -110,9 +110,10 @@ def test_no_file_of_a_comparison_and_nothing_printed_has_it(tmp_path, monkeypatc
         assert SECRET.encode() not in path.read_bytes(), path
     # A folder that an older version recorded with the password.
     manifest = json.loads((out / "run.json").read_text())
-    manifest["command"] = f"trainopt compare x --storage pg://u:{SECRET}@h/d"
+    (made,) = manifest.pop("made_by")
+    manifest |= {**made, "command": f"trainopt compare x --storage pg://u:{SECRET}@h/d"}
     (out / "run.json").write_text(json.dumps(manifest))
-    assert read_manifest(out)["command"] == "trainopt compare x --storage 'pg://u:***@h/d'"
+    assert commands(read_manifest(out)) == "trainopt compare x --storage 'pg://u:***@h/d'"
     write_report(Folder.load(out))
     assert SECRET not in (out / "report.html").read_text()
 

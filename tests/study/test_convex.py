@@ -20,9 +20,10 @@ from typer.testing import CliRunner
 
 from trainopt.bench.cli import app
 from trainopt.bench.errors import InputError
+from trainopt.bench.provenance import commands
+from trainopt.bench.search import best_of, finished, score
 from trainopt.study.convex import run_convex
 from trainopt.study.protocol import read_protocol
-from trainopt.study.search import best_of, finished, score
 from trainopt.study.steps import METHODS
 from trainopt.study.storage import shared_storage
 from trainopt.study.tables import Results, headline
@@ -182,10 +183,13 @@ def test_a_killed_study_goes_on(tinier, tmp_path, start):
     before = finals(out)
     assert len(before) >= 3
     manifest = json.loads((out / "run.json").read_text())
-    assert manifest["command"].startswith("trainopt study convex --protocol")
+    assert commands(manifest).startswith("trainopt study convex --protocol")
     run_convex(read_protocol(tinier), out, None, 1, show=False)
     assert_whole(out, {"diabetes-ridge": 4}, searches=1, seeds=2)
     assert before.items() <= finals(out).items()
+    run_convex(read_protocol(tinier), tmp_path / "alone", None, 1, show=False)
+    for name, table in tables(tmp_path / "alone").items():
+        pd.testing.assert_frame_equal(tables(out)[name], table)
     size = log.stat().st_size
     for table in ("runs", "trials"):
         (out / f"{table}.parquet").unlink()
@@ -372,12 +376,11 @@ def test_two_machines_share_a_postgresql_server(tinier, whole, database, tmp_pat
         assert not (folder / "trials.log").exists()
     one, two = (tables(folder) for folder in folders)
     pd.testing.assert_frame_equal(one["runs"], two["runs"])
-    # Where the two machines didn't meet at a unit, it is the one of a single machine.
     query = "case == 'diabetes-ridge' and optimizer in @FEW and search == 0 and seed < 2"
     alone = tables(whole)["runs"].query(query)
     assert len(alone) == len(one["runs"])
-    same = np.isclose(one["runs"].suboptimality, alone.suboptimality, rtol=1e-4)
-    assert same.mean() > 0.5
+    # What a machine finds alone; its batches are of other sizes, so to rounding.
+    np.testing.assert_allclose(one["runs"].suboptimality, alone.suboptimality, rtol=1e-4)
 
 
 def test_a_storage_that_is_none_gets_a_sentence(tinier, tmp_path):

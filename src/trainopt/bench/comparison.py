@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pandas as pd
 
 from trainopt.bench.errors import InputError
-from trainopt.bench.folder import Folder
-from trainopt.bench.optimizers import DEFAULT, Entry, chosen
+from trainopt.bench.folder import Folder, writing
+from trainopt.bench.optimizers import DEFAULT, Entry, Settings, chosen
 from trainopt.bench.problems import Problem, build
 from trainopt.bench.progress import Progress
 from trainopt.bench.reference import optimum
 from trainopt.bench.report import write_report
-from trainopt.bench.runner import seconds_per_epoch, train
+from trainopt.bench.runner import Row, seconds_per_epoch, train
+from trainopt.bench.sharing import reserved
 from trainopt.bench.tune import SEEDS as TUNING_SEEDS
-from trainopt.bench.tune import open_storage, tune
+from trainopt.bench.tune import open_storage, study_name, tune
 
 
 def compare(
@@ -54,8 +60,8 @@ def compare(
         target: the target column of a CSV file.
         l2: strength of the regularisation.
         batch_size: rows in a mini-batch; None takes the problem's own.
-        storage: Optuna storage URL for the trials, which several machines may share; None keeps
-            them in SQLite in `out`.
+        storage: Optuna storage URL for trials and final runs, of which several machines that
+            share it make each once; None keeps the trials in SQLite in `out`.
         progress: show a progress bar on the terminal.
 
     Returns:
@@ -104,39 +110,116 @@ def _compare(
         "optimum": {"value": best.value, "gradient_norm": best.gradient_norm},
     }
     folder = Folder.create_or_resume(out, identity, facts)
-    pending = [
-        (tuned, entry, [seed for seed in range(seeds) if not folder.has(entry.name, seed)])
-        for tuned in entries
-        for entry in (tuned, tuned.without_A)
-        if entry is not None
-    ]
-    untuned = [entry for entry in entries if entry.name not in folder.manifest["tuned"]]
     # Last of the checks: it builds every optimizer that is to run.
     costs = {
         entry.name: seconds_per_epoch(problem, entry)
-        for _, entry, missing in pending
-        if missing or entry in untuned
+        for tuned in entries
+        for entry in _family(tuned)
+        if _work(folder, entry, tuned, seeds, budget)
     }
     shared = open_storage(storage_url) if storage_url is not None else None
-    total = sum(
-        costs.get(entry.name, 0.0)
-        * epochs
-        * (len(missing) + (len(TUNING_SEEDS) * budget if entry in untuned else 0))
-        for _, entry, missing in pending
-    )
-    folder.save_manifest()
-    with Progress(total, show) as bar:
-        for tuned, entry, missing in pending:
-            count = bar.counter(costs.get(entry.name, 0.0))
-            if entry in untuned:
-                bar.describe(f"{entry.name}: tuning")
-                found = entry.start
-                if budget > 0:
-                    trials = shared or open_storage(f"sqlite:///{out / 'tuning.db'}")
-                    found = tune(problem, entry, budget, epochs, best.value, trials, count)
-                folder.keep_settings(entry.name, found)
-            settings = {name: folder.manifest["tuned"][tuned.name][name] for name in entry.space}
-            for seed in missing:
-                bar.describe(f"{entry.name}: seed {seed}")
-                folder.keep_run(train(problem, entry, settings, seed, epochs, best.value, count))
-    return write_report(folder)
+    with writing(out, "compare", identity) as manifest:
+        folder = Folder.create_or_resume(out, identity, facts)  # with what was written meanwhile
+        folder.manifest |= manifest
+        folder.save_manifest()
+        total = sum(
+            costs.get(entry.name, 0.0) * epochs * _work(folder, entry, tuned, seeds, budget)
+            for tuned in entries
+            for entry in _family(tuned)
+        )
+        with Progress(total, show) as bar:
+            run = partial(_run, problem, epochs, seeds, budget, best.value, folder, costs, bar)
+            if shared is None:
+                for tuned in entries:
+                    run(tuned, None)
+            else:
+                _share(run, problem, entries, epochs, budget, shared)
+        return write_report(folder)
+
+
+def _share(
+    run: Callable[[Entry, Any], None],
+    problem: Problem,
+    entries: list[Entry],
+    epochs: int,
+    budget: int,
+    storage: Any,
+) -> None:
+    """Run the optimizers; those that another machine is at come last, when it has them done."""
+    for wait in (False, True):
+        busy = []
+        for tuned in entries:
+            name = study_name(problem, tuned, epochs, budget)
+            with reserved(storage, name, wait) as ours:
+                if ours:
+                    run(tuned, storage)
+                else:
+                    busy.append(tuned)
+        entries = busy
+
+
+def _run(
+    problem: Problem,
+    epochs: int,
+    seeds: int,
+    budget: int,
+    best: float,
+    folder: Folder,
+    costs: dict[str, float],
+    bar: Progress,
+    tuned: Entry,
+    shared: Any,
+) -> None:
+    """Tune one optimizer and make its final runs; what the folder or `shared` holds is taken."""
+    if tuned.name not in folder.manifest["tuned"]:
+        bar.describe(f"{tuned.name}: tuning")
+        count = bar.counter(costs.get(tuned.name, 0.0))
+        found = tuned.start
+        if budget > 0:
+            trials = shared or open_storage(f"sqlite:///{folder.path / 'tuning.db'}")
+            found = tune(problem, tuned, budget, epochs, best, trials, count)
+        folder.keep_settings(tuned.name, found)
+    for entry in _family(tuned):
+        count = bar.counter(costs.get(entry.name, 0.0))
+        settings = {name: folder.manifest["tuned"][tuned.name][name] for name in entry.space}
+        for seed in _missing(folder, entry, seeds):
+            bar.describe(f"{entry.name}: seed {seed}")
+            make = partial(train, problem, entry, settings, seed, epochs, best, count)
+            if shared is None:
+                folder.keep_run(make())
+            else:
+                study = optuna.load_study(
+                    storage=shared, study_name=study_name(problem, tuned, epochs, budget)
+                )
+                folder.keep_run(_shared_run(study, entry.name, settings, seed, make))
+
+
+def _shared_run(
+    study: optuna.Study, name: str, settings: Settings, seed: int, make: Callable[[], list[Row]]
+) -> list[Row]:
+    """A final run out of the storage, where its settings are these; else it is made and put there.
+
+    A folder of an older version may have been tuned to something else.
+    """
+    key = f"run-{name}-{seed}"
+    rows: list[Row] = study.user_attrs.get(key, [])
+    if not rows or json.loads(rows[0]["settings"]) != settings:
+        rows = make()
+        study.set_user_attr(key, rows)
+    return rows
+
+
+def _family(tuned: Entry) -> list[Entry]:
+    """An optimizer, and where it learns A itself without A."""
+    return [tuned] if tuned.without_A is None else [tuned, tuned.without_A]
+
+
+def _missing(folder: Folder, entry: Entry, seeds: int) -> list[int]:
+    """The seeds of the final runs that aren't there."""
+    return [seed for seed in range(seeds) if not folder.has(entry.name, seed)]
+
+
+def _work(folder: Folder, entry: Entry, tuned: Entry, seeds: int, budget: int) -> int:
+    """How many runs of `entry` are to be made, those of its search included."""
+    search = entry is tuned and entry.name not in folder.manifest["tuned"]
+    return len(_missing(folder, entry, seeds)) + len(TUNING_SEEDS) * budget * search

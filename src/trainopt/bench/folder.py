@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from trainopt.bench.errors import InputError
+from trainopt.bench.lock import HOLDER, LOCK, UNFINISHED, locked
 from trainopt.bench.optimizers import Settings
-from trainopt.bench.provenance import provenance, recorded
+from trainopt.bench.provenance import provenance, read_makers, with_maker
 from trainopt.bench.runner import Row
 
-_UNFINISHED = re.compile(r"\..*\.tmp")  # what `write_whole` leaves behind when it is killed
+_OURS = re.compile(f"{re.escape(LOCK)}|{re.escape(HOLDER)}|{UNFINISHED.pattern}")
 _DIGEST = 64
 
 
@@ -25,7 +28,7 @@ class Folder:
     Attributes:
         path: where it is.
         manifest: identity (what the results are of), optimum, tuned (settings by optimizer),
-            command, versions and machine.
+            and all that made it.
         runs: all rows so far.
     """
 
@@ -50,7 +53,7 @@ class Folder:
         """
         if claimed(path, "compare", identity) is not None:
             return cls.load(path, must_have_runs=False)
-        manifest = {"identity": identity, **facts, "tuned": {}, **provenance()}
+        manifest = {"identity": identity, **facts, "tuned": {}}
         return cls(path, manifest, pd.DataFrame())
 
     @classmethod
@@ -83,7 +86,7 @@ class Folder:
         return bool(((self.runs.optimizer == optimizer) & (self.runs.seed == seed)).any())
 
     def save_manifest(self) -> None:
-        """Write down what the folder is for, before anything else is written into it."""
+        """Write run.json."""
         write_manifest(self.path, self.manifest)
 
     def keep_settings(self, optimizer: str, settings: Settings) -> None:
@@ -113,7 +116,7 @@ def claimed(path: Path, command: str, identity: dict[str, Any]) -> dict[str, Any
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file: give a folder with --out.")
-    if not path.exists() or all(_UNFINISHED.fullmatch(file.name) for file in path.iterdir()):
+    if not path.exists() or all(_OURS.fullmatch(file.name) for file in path.iterdir()):
         return None
     manifest = read_manifest(path)
     kept = {} if manifest is None else manifest.get("identity", manifest)
@@ -132,6 +135,32 @@ def claimed(path: Path, command: str, identity: dict[str, Any]) -> dict[str, Any
     return manifest
 
 
+@contextmanager
+def writing(
+    path: Path, command: str, identity: dict[str, Any], **more: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Hold a folder while a command writes into it: two at once would lose each other's results.
+
+    Args:
+        path: the folder; it is made where there is none.
+        command: the one that writes.
+        identity: as in `claimed`.
+        more: versions or facts of the machine, besides those of `provenance`.
+
+    Yields:
+        What run.json holds, or nothing yet, with this command among its makers.
+
+    Raises:
+        InputError: as `claimed`; or another process holds the folder: then nothing is changed.
+    """
+    claimed(path, command, identity)
+    made = provenance()
+    for name, facts in more.items():
+        made[name] = made[name] | facts
+    with locked(path):
+        yield with_maker(claimed(path, command, identity) or {}, made)
+
+
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """What run.json says, without passwords; None where there is no such file, or no JSON in it."""
     try:
@@ -140,9 +169,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(manifest, dict):
         return None
-    if isinstance(command := manifest.get("command"), str):
-        manifest["command"] = recorded(command)
-    return manifest
+    return read_makers(manifest)
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
@@ -154,5 +181,9 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write beside the target and rename, so that no reader ever sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    except BaseException:  # a full disk
+        beside.unlink(missing_ok=True)
+        raise

@@ -16,7 +16,7 @@ from trainopt.bench.figures import pictures
 from trainopt.bench.folder import Folder, write_whole
 from trainopt.bench.optimizers import BASELINE, OPTIMIZERS, WITHOUT_A
 from trainopt.bench.page import filled, html_table
-from trainopt.bench.provenance import made_by
+from trainopt.bench.provenance import commands, made_by
 from trainopt.bench.stats import TOO_FEW, final_table
 from trainopt.memory import human_bytes
 
@@ -50,7 +50,7 @@ def write_report(folder: Folder) -> pd.DataFrame:
         table=html_table(_COLUMNS, _cells(table)),
         pictures=html_pictures(shown),
         settings=html_table(("optimizer", "settings"), _settings(table)),
-        command=escape(folder.manifest["command"]),
+        command=escape(commands(folder.manifest)),
         provenance=escape(made_by(folder.manifest)),
     )
     write_whole(folder.path / "report.html", page.encode())

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import math
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 import optuna
-from optuna.samplers import TPESampler
-from optuna.trial import TrialState
 
 from trainopt.bench.errors import InputError
 from trainopt.bench.optimizers import Entry, Settings
 from trainopt.bench.problems import Problem
 from trainopt.bench.runner import train
+from trainopt.bench.search import Search, finished, run_search, score
 from trainopt.bench.secrets import shown, without_secrets
 
+# What databases say when two processes make their tables at the same moment.
+_MAKING = re.compile("already exists|unique constraint|duplicate key|is locked", re.IGNORECASE)
 # Final runs have the seeds 0, 1, 2, … Two, since the best of many noisy runs is one with luck.
 SEEDS = (10_000, 10_001)
 
@@ -36,13 +37,18 @@ def open_storage(url: str, patience: int = 10) -> Any:
         return optuna.storages.get_storage(url)
     except Exception as error:  # each database driver raises its own kinds
         reason = " ".join(str(error).split())
-        if patience and "already exists" in reason:
+        if patience and _MAKING.search(reason):
             time.sleep(1.0)
             return open_storage(url, patience - 1)
         reason = without_secrets(reason, url)
         raise InputError(
             f"The storage {shown(url)} can't be opened ({reason}): check the URL."
         ) from None  # what the driver says may hold the password
+
+
+def study_name(problem: Problem, entry: Entry, epochs: int, budget: int) -> str:
+    """What the Optuna study of a search is called: two different searches never meet."""
+    return f"{problem.name}-{entry.name}-{epochs}-{budget}-{problem.fingerprint()[:16]}"
 
 
 def tune(
@@ -57,12 +63,12 @@ def tune(
     """Return the settings with the lowest final suboptimality, over `SEEDS`, in `budget` trials.
 
     The first trial is `entry.start`, the others come from Optuna's TPE sampler. Finished trials in
-    `storage` count, so that an interrupted search goes on and several machines can share one.
+    `storage` count, see `run_search`.
 
     Args:
         problem: what to train.
         entry: the optimizer.
-        budget: number of finished trials, at least 1.
+        budget: number of trials, at least 1.
         epochs: passes over the data in a trial, as in the final runs.
         best: F*.
         storage: from `open_storage`.
@@ -70,38 +76,20 @@ def tune(
     """
     study = optuna.create_study(
         storage=storage,
-        study_name=f"{problem.name}-{entry.name}-{epochs}-{problem.fingerprint()[:16]}",
+        study_name=study_name(problem, entry, epochs, budget),
         load_if_exists=True,
     )
-    on_epochs(len(SEEDS) * epochs * min(budget, len(_finished(study))))
-    while len(done := _finished(study)) < budget:
-        if all(trial.params != entry.start for trial in done):
-            study.enqueue_trial(entry.start)
-        # The seed depends on what is finished only: a resumed search is the uninterrupted one, and
-        # the first, random trials try the same learning rates for every optimizer.
-        study.sampler = TPESampler(
-            seed=SEEDS[0] + len(done), n_startup_trials=min(10, 1 + budget // 2)
-        )
-        trial = study.ask(fixed_distributions=entry.space)
-        try:
-            ends = [
-                train(problem, entry, trial.params, seed, epochs, best, on_epochs)[-1]
-                for seed in SEEDS
+    # One seed for all: the first, random trials try the same learning rates for every optimizer.
+    plan = Search(entry.space, entry.start, budget, min(10, 1 + budget // 2), SEEDS[0])
+    on_epochs(len(SEEDS) * epochs * len(finished(study)))
+
+    def scores(batch: list[Settings]) -> list[float]:
+        found = []
+        for settings in batch:
+            runs = [
+                train(problem, entry, settings, seed, epochs, best, on_epochs) for seed in SEEDS
             ]
-        except BaseException:
-            study.tell(trial, state=TrialState.FAIL)
-            raise
-        study.tell(trial, _score(sum(end["suboptimality"] for end in ends) / len(ends)))
-    return dict(study.best_trial.params)
+            found.append(score(sum(run[-1]["suboptimality"] for run in runs) / len(runs)))
+        return found
 
-
-def _score(suboptimality: float) -> float:
-    """log₁₀(F − F*); a diverged run is worse than any other."""
-    return math.log10(max(suboptimality, 1e-300)) if math.isfinite(suboptimality) else 300.0
-
-
-def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    trials: list[optuna.trial.FrozenTrial] = study.get_trials(
-        deepcopy=False, states=(TrialState.COMPLETE,)
-    )
-    return trials
+    return run_search(study, plan, scores)

@@ -11,8 +11,7 @@ import torch
 import typer
 from rich.table import Table
 
-from trainopt.bench.folder import claimed, write_manifest
-from trainopt.bench.provenance import provenance
+from trainopt.bench.folder import write_manifest, writing
 from trainopt.bench.terminal import sentences, show
 from trainopt.benchmarks.step import first_steps, limits, step_rows
 from trainopt.benchmarks.training import training_rows
@@ -28,6 +27,7 @@ def _group() -> None:
 
 @app.command()
 def step(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("runs/step"),
     repeats: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 30,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
@@ -37,7 +37,7 @@ def step(
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else "cpu"
     identity = {"device": name}
     with sentences():
-        claimed(out, "bench step", identity)
+        kept = context.with_resource(writing(out, "bench step", identity))
     bandwidth = limits(chosen, repeats)
     print(", ".join(f"{name} {speed:.1f} GB/s" for name, speed in bandwidth.items()))
     tables = {
@@ -45,7 +45,7 @@ def step(
         "training": pd.DataFrame(training_rows(chosen, repeats)),
         "first": pd.DataFrame(first_steps(chosen)),
     }
-    made = {**provenance(), **identity, "threads": torch.get_num_threads()}
+    made = {**kept, **identity, "threads": torch.get_num_threads()}
     write_manifest(out, {**made, "limits_gb_per_s": bandwidth})
     for title, table in tables.items():
         table.to_csv(out / f"{title}.csv", index=False, float_format="%.4g")

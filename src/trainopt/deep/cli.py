@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 from rich.table import Table
 
 from trainopt.bench.errors import InputError
+from trainopt.bench.provenance import cores
 from trainopt.bench.secrets import shown
 from trainopt.bench.terminal import sentences, show
 from trainopt.deep.protocol import PATH, Protocol, read_protocol
@@ -83,7 +83,7 @@ def run_and_show(
         InputError: something given can't be used, or there is nothing to report on.
     """
     if workers is None:
-        workers = 1 if protocol.size == "gpu" else os.cpu_count() or 1
+        workers = 1 if protocol.size == "gpu" else cores()
     if workers < 1:
         raise InputError(f"workers is {workers}: give at least 1.")
     device_of(protocol.size)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from trainopt.bench.folder import write_whole
 from trainopt.bench.page import filled, html_table
-from trainopt.bench.provenance import made_by
+from trainopt.bench.provenance import commands, made_by
 from trainopt.bench.stats import counts_text
 from trainopt.deep.matrices import chosen, cosines, handed_over, learning, losses, summary
 from trainopt.deep.pictures import save_pictures
@@ -50,7 +50,7 @@ def write_deep_report(results: Results, out: Path) -> None:
         pictures="\n".join(_figure(n, text) for n, text in captions.items() if "forest" in n),
         skipped=escape(_skipped(results)),
         settings=html_table(*_settings(results)),
-        command=escape(results.manifest["command"]),
+        command=escape(commands(results.manifest)),
         provenance=escape(made_by(results.manifest)),
     )
     write_whole(out / "report.html", page.encode())

@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
-from optuna.samplers import TPESampler
 
 from trainopt.bench.optimizers import Settings
+from trainopt.bench.search import Search, best_of, finished, run_search
 from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import Budget, Protocol
 from trainopt.deep.runner import Row, train
 from trainopt.deep.task import Ready
-from trainopt.study.search import best_of, finished
 
 # Searches draw the same first trials, as far as their spaces agree.
 _SEED = 1_000_000
@@ -37,8 +36,7 @@ def run_unit(unit: Unit, protocol: Protocol, task: Ready, storage: Any) -> None:
     """Search, run the best settings on fresh seeds, and keep each result as soon as it is there.
 
     An optimizer on Ĝ takes the best settings of the plain one, whose search must be finished. What
-    the storage holds already isn't computed again. A trial depends on the finished ones only, so
-    that a resumed search is the uninterrupted one.
+    the storage holds already isn't computed again, see `run_search`.
 
     Args:
         unit: what to do.
@@ -51,38 +49,24 @@ def run_unit(unit: Unit, protocol: Protocol, task: Ready, storage: Any) -> None:
     )
     entry, plan = OPTIMIZERS[unit.optimizer], unit.budget.plan
     inherited = _inherited(unit, protocol, storage)
-    while len(done := finished(study)) < protocol.trials:
-        settings = next_settings(done, unit.optimizer, protocol)
-        both, seed = inherited | settings, protocol.tuning_seed
-        rows = train(task, task.tune, entry, both, seed, plan.only_end())
-        study.add_trial(
-            optuna.trial.create_trial(
-                params=settings,
-                distributions=protocol.spaces[unit.optimizer],
-                value=score(rows[-1]["val_loss"]),
-            )
-        )
-    settings = inherited | best_settings(study, protocol)
+    search = Search(
+        protocol.spaces[unit.optimizer],
+        protocol.starts[unit.optimizer],
+        protocol.trials,
+        protocol.startup,
+        _SEED,
+    )
+
+    def scores(batch: list[Settings]) -> list[float]:
+        seed, end = protocol.tuning_seed, plan.only_end()
+        runs = [train(task, task.tune, entry, inherited | each, seed, end) for each in batch]
+        return [score(rows[-1]["val_loss"]) for rows in runs]
+
+    settings = inherited | run_search(study, search, scores)
     for seed in range(protocol.seeds):
         if _key(seed) not in study.user_attrs:
             rows = train(task, task.validation, entry, settings, seed, plan)
             study.set_user_attr(_key(seed), rows)
-
-
-def next_settings(
-    done: list[optuna.trial.FrozenTrial], optimizer: str, protocol: Protocol
-) -> Settings:
-    """What the next trial tries: the optimizer's start, then what the sampler draws.
-
-    The sampler sees the finished trials only, in a study of its own: a trial that was interrupted
-    leaves nothing behind.
-    """
-    if not done:
-        return protocol.starts[optimizer]
-    sampler = TPESampler(seed=_SEED + len(done), n_startup_trials=protocol.startup)
-    study = optuna.create_study(sampler=sampler)
-    study.add_trials(done)
-    return dict(study.ask(fixed_distributions=protocol.spaces[optimizer]).params)
 
 
 def is_done(unit: Unit, protocol: Protocol, storage: Any, known: set[str]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,15 +16,16 @@ import pandas as pd
 import torch
 
 from trainopt.bench.errors import InputError
-from trainopt.bench.folder import claimed, write_whole
+from trainopt.bench.folder import claimed, write_whole, writing
 from trainopt.bench.progress import Progress
-from trainopt.bench.provenance import provenance
+from trainopt.bench.sharing import reserved
+from trainopt.bench.tune import open_storage
 from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import Protocol
 from trainopt.deep.search import Unit, is_done, results, run_unit
 from trainopt.deep.task import Ready, Size
 from trainopt.deep.tasks import TASKS
-from trainopt.study.processes import spread
+from trainopt.study.processes import shared, spread
 from trainopt.study.storage import shared_storage
 
 _VERSIONS = ("transformers", "peft", "lion-pytorch")
@@ -45,10 +48,29 @@ def run_deep(
         show: draw a progress bar.
 
     Raises:
-        InputError: `out` holds the results of another protocol, or the storage can't be used.
+        InputError: `out` holds the results of another protocol or is in use, or the storage can't
+            be used.
     """
-    manifest = _manifest(protocol, out)
-    out.mkdir(parents=True, exist_ok=True)
+    identity = {"protocol": protocol.digest}
+    claimed(out, "study deep", identity)
+    if storage_url is not None:
+        open_storage(storage_url)
+    versions = {name: _version(name) for name in _VERSIONS}
+    machine = {"device": _device_name(protocol.size)}
+    with writing(out, "study deep", identity, versions=versions, machine=machine) as kept:
+        manifest = {**identity, "size": protocol.size, "tasks": {}, "skipped": {}, **kept}
+        _keep(manifest, out)
+        _run(protocol, manifest, out, storage_url, workers, show)
+
+
+def _run(
+    protocol: Protocol,
+    manifest: dict[str, Any],
+    out: Path,
+    storage_url: str | None,
+    workers: int,
+    show: bool,
+) -> None:
     _describe(protocol, manifest, out, workers, show)
     units = _units(protocol, manifest)
     if _exported(units, protocol, out):
@@ -63,7 +85,7 @@ def run_deep(
     open_ = [family[0].budget.task for family in families]
     try:
         with Progress(len(missing), show) as bar:
-            for family in spread(_work, jobs, workers):
+            for family in shared(_work, jobs, workers):
                 task = family[0].budget.task
                 bar.describe(f"{task}: {family[0].optimizer}")
                 bar.counter(len(family))(len(family))
@@ -80,7 +102,7 @@ def export(protocol: Protocol, out: Path, storage_url: str | None) -> None:
     Raises:
         InputError: `out` holds nothing of this protocol.
     """
-    manifest = _manifest(protocol, out)
+    manifest = claimed(out, "study deep", {"protocol": protocol.digest}) or {"tasks": {}}
     storage = shared_storage(storage_url, out)
     known = set(optuna.get_all_study_names(storage))
     trials: list[dict[str, Any]] = []
@@ -97,21 +119,8 @@ def export(protocol: Protocol, out: Path, storage_url: str | None) -> None:
         _write(pd.DataFrame(trials), out / "trials.parquet")
 
 
-def _manifest(protocol: Protocol, out: Path) -> dict[str, Any]:
-    identity = {"protocol": protocol.digest}
-    kept = claimed(out, "study deep", identity)
-    if kept is not None:
-        return kept
-    made = provenance()
-    made["versions"] |= {name: _version(name) for name in _VERSIONS}
-    made["machine"]["device"] = _device_name(protocol.size)
-    return {
-        **identity,
-        "size": protocol.size,
-        **made,
-        "tasks": {},
-        "skipped": {},
-    }
+def _keep(manifest: dict[str, Any], out: Path) -> None:
+    write_whole(out / "run.json", (json.dumps(manifest, indent=1) + "\n").encode())
 
 
 def _describe(
@@ -128,7 +137,7 @@ def _describe(
                 manifest["skipped"][name] = reason
             else:
                 manifest["tasks"][name] = facts
-            write_whole(out / "run.json", (json.dumps(manifest, indent=1) + "\n").encode())
+            _keep(manifest, out)
 
 
 def _facts(named: tuple[str, Size]) -> tuple[str, dict[str, Any] | None, str]:
@@ -209,11 +218,19 @@ def _opened(url: str | None, out: Path) -> Any:
     return shared_storage(url, out)
 
 
-def _work(job: _Job) -> list[Unit]:
+def _work(job: _Job, wait: bool) -> list[Unit] | None:
     family, protocol, url, out = job
-    for unit in family:
-        run_unit(unit, protocol, _built(unit.budget.task, protocol.size), _opened(url, out))
-    return family
+    storage = _opened(url, out)
+    alone = nullcontext(True)  # the folder is ours, and so is its journal
+    # A family has the name of its plain optimizer, also where only the others are left of it.
+    first = OPTIMIZERS[family[0].optimizer].plain or family[0].optimizer
+    name = replace(family[0], optimizer=first).study_name(protocol)
+    with reserved(storage, name, wait) if url is not None else alone as ours:
+        if not ours:
+            return None
+        for unit in family:
+            run_unit(unit, protocol, _built(unit.budget.task, protocol.size), storage)
+        return family
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:

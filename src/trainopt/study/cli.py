@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +10,9 @@ import typer
 from rich.table import Table
 
 from trainopt.bench.errors import InputError
-from trainopt.bench.folder import claimed, write_manifest
+from trainopt.bench.folder import write_manifest, writing
 from trainopt.bench.optimizers import OPTIMIZERS
-from trainopt.bench.provenance import provenance
+from trainopt.bench.provenance import cores
 from trainopt.bench.secrets import shown
 from trainopt.bench.terminal import sentences, show
 from trainopt.memory import human_bytes
@@ -38,7 +37,7 @@ def convex(
     storage: Annotated[
         str | None, typer.Option(help="Optuna storage URL, to share the work between machines.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes.")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(help="Processes.")] = cores(),
 ) -> None:
     """Strongly convex problems: every optimizer tuned alike, with tests.
 
@@ -94,16 +93,16 @@ def theory(
 
 @app.command()
 def memory(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/memory"),
     sizes: Annotated[str, typer.Option(help="Numbers of weights.")] = "10010,20020,100100,1001000",
 ) -> None:
     """Bytes of optimizer state and of a step's peak, measured and by formula."""
     with sentences():
         identity = {"sizes": _sizes(sizes)}
-        claimed(out, "study memory", identity)
-        out.mkdir(parents=True, exist_ok=True)
+        kept = context.with_resource(writing(out, "study memory", identity))
         table = memory_table(identity["sizes"])
-    write_manifest(out, {**provenance(), **identity})
+    write_manifest(out, {**kept, **identity})
     table.to_csv(out / "memory.csv", index=False)
     shown = Table("d", "optimizer", "state", "by formula", "opt.memory()", "peak", "by formula")
     for row in table.astype(object).where(table.notna(), None).to_dict("records"):

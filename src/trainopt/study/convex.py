@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from contextlib import nullcontext
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ import optuna
 import pandas as pd
 
 from trainopt.bench.errors import InputError
-from trainopt.bench.folder import claimed, write_whole
+from trainopt.bench.folder import claimed, write_whole, writing
 from trainopt.bench.progress import Progress
-from trainopt.bench.provenance import provenance
+from trainopt.bench.search import finished
+from trainopt.bench.sharing import reserved
+from trainopt.bench.tune import open_storage
 from trainopt.study.batched import Batched
 from trainopt.study.facts import facts
-from trainopt.study.processes import spread
+from trainopt.study.processes import shared
 from trainopt.study.protocol import Case, Protocol
-from trainopt.study.search import Unit, finished, run_unit, study_name
+from trainopt.study.search import Unit, run_unit, study_name
 from trainopt.study.solvers import solver_rows
 from trainopt.study.steps import METHODS
 from trainopt.study.storage import shared_storage
@@ -44,20 +47,26 @@ def run_convex(
         show: draw a progress bar.
 
     Raises:
-        InputError: `out` holds the results of another protocol, or the storage can't be used.
+        InputError: `out` holds the results of another protocol or is in use, or the storage can't
+            be used.
     """
-    manifest = _manifest(protocol, out)
-    out.mkdir(parents=True, exist_ok=True)
-    cases = _solved(protocol, manifest, out, show)
-    units = [
-        (case, optimizer, index)
-        for case in cases
-        for optimizer in METHODS
-        for index in range(case.searches)
-    ]
-    if not _exported(units, out):
-        _search(units, protocol, manifest, out, storage_url, workers, show)
-    _measure(cases, manifest, out, show)
+    identity = {"protocol": protocol.digest}
+    claimed(out, "study convex", identity)
+    if storage_url is not None:
+        open_storage(storage_url)
+    with writing(out, "study convex", identity) as kept:
+        manifest = {**identity, "cases": {}, "skipped": {}, **kept}
+        _keep(manifest, out)
+        cases = _solved(protocol, manifest, out, show)
+        units = [
+            (case, optimizer, index)
+            for case in cases
+            for optimizer in METHODS
+            for index in range(case.searches)
+        ]
+        if not _exported(units, out):
+            _search(units, protocol, manifest, out, storage_url, workers, show)
+        _measure(cases, manifest, out, show)
 
 
 def _exported(units: list[Unit], out: Path) -> bool:
@@ -84,23 +93,21 @@ def _search(
     missing = [unit for unit in units if not _is_done(unit, protocol, storage, known)]
     missing.sort(key=_cost, reverse=True)
     if storage_url is not None:
-        # Machines that share a storage rarely meet at a unit; where they do, they share its trials.
+        # Machines that share a storage rarely meet at a unit.
         random.shuffle(missing)
     with Progress(sum(map(_cost, missing)), show) as bar:
         jobs = (
             (unit, protocol, manifest["cases"][unit[0].name]["best"], storage_url, out)
             for unit in missing
         )
-        for unit in spread(_work, list(jobs), workers):
+        for unit in shared(_work, list(jobs), workers):
             bar.describe(f"{unit[0].name}: {unit[1]}")
             bar.counter(_cost(unit))(1)
     _export(units, protocol, storage, out)
 
 
-def _manifest(protocol: Protocol, out: Path) -> dict[str, Any]:
-    identity = {"protocol": protocol.digest}
-    kept = claimed(out, "study convex", identity)
-    return kept or {**identity, **provenance(), "cases": {}, "skipped": {}}
+def _keep(manifest: dict[str, Any], out: Path) -> None:
+    write_whole(out / "run.json", (json.dumps(manifest) + "\n").encode())
 
 
 def _solved(protocol: Protocol, manifest: dict[str, Any], out: Path, show: bool) -> list[Case]:
@@ -114,7 +121,7 @@ def _solved(protocol: Protocol, manifest: dict[str, Any], out: Path, show: bool)
                     manifest["cases"][case.name] = facts(case, case.problem())
                 except InputError as reason:
                     manifest["skipped"][case.name] = str(reason)
-                write_whole(out / "run.json", (json.dumps(manifest) + "\n").encode())
+                _keep(manifest, out)
             if case.name in manifest["cases"]:
                 manifest["skipped"].pop(case.name, None)
                 cases.append(case)
@@ -161,10 +168,15 @@ def _opened(url: str | None, out: Path) -> Any:
     return shared_storage(url, out)
 
 
-def _work(job: Job) -> Unit:
+def _work(job: Job, wait: bool) -> Unit | None:
     unit, protocol, best, url, out = job
-    run_unit(unit, protocol, _loaded(unit[0]), best, _opened(url, out))
-    return unit
+    storage = _opened(url, out)
+    alone = nullcontext(True)  # the folder is ours, and so is its journal
+    with reserved(storage, study_name(unit, protocol), wait) if url is not None else alone as ours:
+        if not ours:
+            return None
+        run_unit(unit, protocol, _loaded(unit[0]), best, storage)
+        return unit
 
 
 # Tables ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from trainopt.bench.folder import write_whole
 from trainopt.bench.page import filled, html_table
-from trainopt.bench.provenance import made_by
+from trainopt.bench.provenance import commands, made_by
 from trainopt.bench.stats import TOO_FEW, counts_text
 from trainopt.study.measures import first_reached
 from trainopt.study.names import ABLATIONS, STYLES, TITLES, TO
@@ -59,7 +59,7 @@ def write_convex_report(results: Results, out: Path) -> pd.DataFrame:
         targets=_html(tables["targets"]),
         budgets=_html(_budgets(tables["budgets"])),
         spread=_html(tables["search-spread"]),
-        command=escape(results.manifest["command"]),
+        command=escape(commands(results.manifest)),
         provenance=escape(made_by(results.manifest)),
     )
     write_whole(out / "report.html", page.encode())

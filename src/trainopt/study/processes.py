@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -32,6 +33,33 @@ def spread(work: Callable[[Job], Done], jobs: Sequence[Job], workers: int) -> It
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def shared(
+    work: Callable[[Job, bool], Done | None], jobs: Sequence[Job], workers: int
+) -> Iterator[Done]:
+    """As `spread`, for jobs that another machine may be at: these come when all others are done.
+
+    Args:
+        work: a function of a job and of whether to wait for another machine that is at it; without
+            waiting, it returns None for such a job.
+        jobs: what it is called with.
+        workers: number of processes.
+    """
+    for wait in (False, True):
+        busy = []
+        for job, done in spread(partial(_named, work, wait), jobs, workers):
+            if done is None:
+                busy.append(job)
+            else:
+                yield done
+        jobs = busy
+
+
+def _named(
+    work: Callable[[Job, bool], Done | None], wait: bool, job: Job
+) -> tuple[Job, Done | None]:
+    return job, work(job, wait)
 
 
 def _start_worker() -> None:

@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.samplers import TPESampler
-from optuna.trial import TrialState
 
 from trainopt.bench.optimizers import Settings
+from trainopt.bench.search import Search, best_of, finished, run_search, score
 from trainopt.study.batched import Batched, train_all
 from trainopt.study.protocol import Case, Protocol
 
 # A search has its own seeds; searches of one number draw the same first trials for all optimizers.
 _SEED = 1_000_000
-_DIVERGED = 300.0
 
 Unit = tuple[Case, str, int]
 """A case, an optimizer, and the number of the search."""
@@ -32,8 +30,7 @@ def study_name(unit: Unit, protocol: Protocol) -> str:
 def run_unit(unit: Unit, protocol: Protocol, data: Batched, best: float, storage: Any) -> None:
     """Search, run the best setting of each budget on fresh seeds, and keep all in the storage.
 
-    What the storage holds already isn't computed again. Trials come `at_once` at a time, and
-    depend on the finished ones only.
+    What the storage holds already isn't computed again, see `run_search`.
 
     Args:
         unit: what to do.
@@ -48,52 +45,28 @@ def run_unit(unit: Unit, protocol: Protocol, data: Batched, best: float, storage
     )
     if "final" in study.user_attrs:
         return
-    space, start = protocol.spaces[optimizer], protocol.starts[optimizer]
-    while len(done := finished(study)) < case.trials:
-        if not done:
-            study.enqueue_trial(start)
-        study.sampler = TPESampler(
-            seed=_SEED * (index + 1) + len(done), n_startup_trials=protocol.startup
-        )
-        size = min(protocol.at_once, case.trials - len(done))
-        trials = [study.ask(fixed_distributions=space) for _ in range(size)]
+    plan = Search(
+        protocol.spaces[optimizer],
+        protocol.starts[optimizer],
+        case.trials,
+        protocol.startup,
+        _SEED * (index + 1),
+        protocol.at_once,
+    )
+
+    def scores(batch: list[Settings]) -> list[float]:
         runs = train_all(
-            data,
-            optimizer,
-            [trial.params for trial in trials],
-            protocol.tuning_seeds,
-            case.passes,
-            best,
-            every_epoch=False,
+            data, optimizer, batch, protocol.tuning_seeds, case.passes, best, every_epoch=False
         )
-        for trial, ends in zip(trials, runs.suboptimality[:, :, -1], strict=True):
-            study.tell(trial, score(float(ends.mean())))
+        return [score(float(ends.mean())) for ends in runs.suboptimality[:, :, -1]]
+
+    run_search(study, plan, scores)
     final: dict[str, Any] = {}
     for budget in protocol.budgets_of(case):
         chosen = best_of(finished(study), budget)
         same = [old for old in final.values() if old["settings"] == chosen]
         final[str(budget)] = same[0] if same else _final(data, unit, chosen, protocol, best)
     study.set_user_attr("final", final)
-
-
-def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """The finished trials in their order."""
-    trials: list[optuna.trial.FrozenTrial] = study.get_trials(
-        deepcopy=False, states=(TrialState.COMPLETE,)
-    )
-    return trials
-
-
-def best_of(trials: list[optuna.trial.FrozenTrial], budget: int) -> Settings:
-    """The settings of the best of the first `budget` trials."""
-    return dict(min(trials[:budget], key=lambda trial: trial.value or 0.0).params)
-
-
-def score(suboptimality: float) -> float:
-    """log₁₀(F − F*); a diverged run is worse than any other."""
-    if not math.isfinite(suboptimality):
-        return _DIVERGED
-    return math.log10(max(suboptimality, 1e-300))
 
 
 def _final(

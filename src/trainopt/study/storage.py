@@ -7,8 +7,9 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import JournalFileBackend
 
+from trainopt.bench.lock import JournalLock
 from trainopt.bench.tune import open_storage
 
 
@@ -26,4 +27,4 @@ def shared_storage(url: str | None, folder: Path) -> Any:
         return open_storage(url)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = str(folder / "trials.log")
-    return JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
+    return JournalStorage(JournalFileBackend(path, lock_obj=JournalLock(path)))

@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 
 from trainopt.bench.draw import RC
 from trainopt.bench.figures import STYLES
-from trainopt.bench.folder import claimed, write_manifest, write_whole
+from trainopt.bench.folder import write_manifest, write_whole, writing
 from trainopt.bench.optimizers import OPTIMIZERS as ENTRIES
-from trainopt.bench.provenance import provenance
 from trainopt.study import theory
 
 
@@ -31,12 +30,18 @@ def run_theory(steps: int, seeds: int, out: Path, say: Callable[[str], None]) ->
         The slopes: function, optimizer, quantity, slope, low, high, last (the mean at the end).
 
     Raises:
-        InputError: `out` holds something else, or other steps or seeds.
+        InputError: `out` holds something else, or other steps or seeds, or is in use.
     """
     identity = {"steps": steps, "seeds": seeds}
-    kept = claimed(out, "study theory", identity)
-    manifest = kept or {**provenance(), **identity, "functions": {}}
-    write_manifest(out, manifest)
+    with writing(out, "study theory", identity) as kept:
+        manifest = {**identity, "functions": {}, **kept}
+        write_manifest(out, manifest)
+        return _run(steps, seeds, out, manifest, say)
+
+
+def _run(
+    steps: int, seeds: int, out: Path, manifest: dict[str, Any], say: Callable[[str], None]
+) -> pd.DataFrame:
     found = _curves(steps, seeds, out, say)
     slopes: pd.DataFrame = pd.DataFrame(_slopes(found))
     say("sweep of alpha")

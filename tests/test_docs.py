@@ -47,7 +47,7 @@ def test_tables_in_the_readme_are_those_of_the_results(name):
 def test_the_convex_page_says_what_the_results_say():
     page = (ROOT / "docs" / "convex.md").read_text()
     folder = ROOT / "results" / "convex"
-    results = Results.load(folder, read_protocol(ROOT / "studies" / "convex.toml"))
+    results = Results.load(folder, read_protocol())
     for sentence in headline(results):
         assert f"- {sentence}\n" in page
         assert sentence.split(": ", 1)[1] in (folder / "report.html").read_text()

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from tiny_task import tiny
 
+import trainopt
 from trainopt.bench.errors import InputError
 from trainopt.deep import search
 from trainopt.deep.protocol import read_protocol
@@ -19,7 +20,7 @@ from trainopt.deep.study import run_deep
 from trainopt.deep.tables import Results, headline
 from trainopt.study.storage import shared_storage
 
-COMMITTED = Path(__file__).parents[2] / "studies" / "deep.toml"
+COMMITTED = Path(trainopt.__file__).parent / "protocols" / "deep.toml"
 
 
 @pytest.fixture(scope="session")

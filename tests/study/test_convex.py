@@ -16,6 +16,7 @@ import optuna
 import pandas as pd
 import pytest
 
+import trainopt
 from trainopt.bench.errors import InputError
 from trainopt.study.convex import run_convex
 from trainopt.study.convex_report import write_convex_report
@@ -25,7 +26,7 @@ from trainopt.study.steps import METHODS
 from trainopt.study.storage import shared_storage
 from trainopt.study.tables import Results, headline
 
-COMMITTED = Path(__file__).parents[2] / "studies" / "convex.toml"
+COMMITTED = Path(trainopt.__file__).parent / "protocols" / "convex.toml"
 CASES = """
 [[case]]
 name = "iris-softmax"

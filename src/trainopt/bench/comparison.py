@@ -9,7 +9,8 @@ import pandas as pd
 
 from trainopt.bench.errors import InputError
 from trainopt.bench.folder import Folder
-from trainopt.bench.optimizers import DEFAULT, Entry, chosen
+from trainopt.bench.names import DEFAULT
+from trainopt.bench.optimizers import Entry, chosen
 from trainopt.bench.problems import Problem, build
 from trainopt.bench.progress import Progress
 from trainopt.bench.reference import optimum

@@ -20,8 +20,8 @@ from trainopt.bench.provenance import provenance
 from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import Protocol
 from trainopt.deep.search import Unit, is_done, results, run_unit
-from trainopt.deep.task import Ready, Size
-from trainopt.deep.tasks import TASKS
+from trainopt.deep.task import Ready
+from trainopt.deep.tasks import TASKS, Size
 from trainopt.study.processes import spread
 from trainopt.study.storage import shared_storage
 

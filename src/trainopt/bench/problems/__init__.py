@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trainopt.bench.data import DATASETS, load_file
 from trainopt.bench.errors import InputError, did_you_mean
+from trainopt.bench.names import PROBLEMS
 from trainopt.bench.problems.huber import HUBER
 from trainopt.bench.problems.logistic import LOGISTIC
 from trainopt.bench.problems.model import Model
@@ -18,18 +19,6 @@ from trainopt.bench.problems.svm import SVM
 __all__ = ["MODELS", "PROBLEMS", "Model", "Problem", "build"]
 
 MODELS: dict[str, Model] = {model.name: model for model in (LOGISTIC, SOFTMAX, RIDGE, SVM, HUBER)}
-
-# name -> data set, model, batch size
-PROBLEMS: dict[str, tuple[str, str, int]] = {
-    "digits-softmax": ("digits", "softmax", 32),
-    "digits-svm": ("digits", "svm", 32),
-    "wine-softmax": ("wine", "softmax", 32),
-    "breast-cancer-logistic": ("breast-cancer", "logistic", 32),
-    "breast-cancer-svm": ("breast-cancer", "svm", 32),
-    "diabetes-ridge": ("diabetes", "ridge", 32),
-    "mnist-softmax": ("mnist", "softmax", 128),
-    "mnist-svm": ("mnist", "svm", 128),
-}
 
 
 def build(

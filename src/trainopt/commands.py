@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import trainopt
 from trainopt.bench import names
 from trainopt.bench.errors import InputError
+from trainopt.bench.terminal import sentences
 from trainopt.benchmarks.cli import step
 from trainopt.deep import names as deep_names
 from trainopt.deep.cli import deep
@@ -25,7 +27,17 @@ from trainopt.study.cli import convex, memory, theory
 if TYPE_CHECKING:
     import pandas as pd
 
+
+class _Commands(TyperGroup):
+    """What a user can put right is one sentence, whichever command finds it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with sentences():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Trainable Optimizers: compare them with what you would use instead, on real data.",
     no_args_is_help=True,
     add_completion=False,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from trainopt.bench.cli import app
+from trainopt.commands import app
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from trainopt.bench import InputError, tune
-from trainopt.bench.cli import app
+from trainopt.commands import app
 from trainopt.bench.folder import Folder, read_manifest
 from trainopt.bench.provenance import provenance
 from trainopt.bench.report import write_report

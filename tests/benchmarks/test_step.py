@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from trainopt import DiagonalTO, FullTO, RankOneTO
-from trainopt.bench.cli import app
+from trainopt.commands import app
 from trainopt.benchmarks import naive, step, training
 from trainopt.benchmarks.workloads import WORKLOADS, parameters
 
@@ -55,7 +55,6 @@ def test_the_command_writes_its_tables(tmp_path, monkeypatch):
     monkeypatch.setattr(step, "WORKLOADS", {"small": lambda: [(30, 5), (7,)]})
     monkeypatch.setattr(step, "FULL_SIZES", (20,))
     monkeypatch.setattr(step, "limits", lambda device, repeats: {"copy": 10.0, "read": 20.0})
-    monkeypatch.setattr("trainopt.benchmarks.cli.limits", step.limits)
 
     def tiny():
         return torch.nn.Linear(3, 2), lambda model: model(torch.ones(4, 3)).square().mean()

@@ -140,4 +140,5 @@ def _compare(
             for seed in missing:
                 bar.describe(f"{entry.name}: seed {seed}")
                 folder.keep_run(train(problem, entry, settings, seed, epochs, best.value, count))
+            bar.finished(entry.name)
     return write_report(folder)

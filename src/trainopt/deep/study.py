@@ -67,6 +67,7 @@ def run_deep(
                 task = family[0].budget.task
                 bar.describe(f"{task}: {family[0].optimizer}")
                 bar.counter(len(family))(len(family))
+                bar.finished(f"{task}: {', '.join(unit.optimizer for unit in family)}")
                 open_.remove(task)
                 if task not in open_:
                     export(protocol, out, storage_url)

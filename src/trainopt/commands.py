@@ -149,6 +149,12 @@ def compare(
 
         compare_task(problem, optimizers, tune, seeds, out, storage, size or "auto", protocol)
         return
+    for name in (optimizers or "").split(","):
+        if name.strip() in deep_names.OPTIMIZERS.keys() - names.OPTIMIZERS.keys():
+            raise InputError(
+                f"The optimizer {name.strip()} is for deep tasks: choose another, or one of the "
+                f"tasks {', '.join(TASKS)}."
+            )
     _refuse({"--size": size, "--protocol": protocol}, f"{problem} is no deep task: leave out")
     from trainopt.bench.comparison import compare as run_comparison
     from trainopt.bench.secrets import shown

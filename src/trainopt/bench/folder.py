@@ -83,16 +83,16 @@ class Folder:
             return cls(path, manifest, pd.DataFrame())
         try:
             runs = pd.read_parquet(table)
-            missing = sorted(_COLUMNS - set(runs.columns))
+            damage = ", ".join(sorted(_COLUMNS - set(runs.columns)))
         except FileNotFoundError:
             raise InputError(
                 f"{path} holds no runs yet: `trainopt compare` with --out {path} makes them."
             ) from None
         except (OSError, ValueError) as error:
-            missing = [str(error).splitlines()[0]]
-        if missing:
+            damage = str(error).splitlines()[0]
+        if damage:
             raise InputError(
-                f"{table} is damaged ({', '.join(missing)}): remove it, and `trainopt compare` "
+                f"{table} is damaged or incomplete ({damage}): remove it, and `trainopt compare` "
                 f"with --out {path} makes the runs again, with the settings that were found."
             )
         return cls(path, manifest, runs)

@@ -96,6 +96,8 @@ def run_and_show(
     if workers is None:
         workers = 1 if protocol.size == "gpu" else os.cpu_count() or 1
     device_of(protocol.size)
+    if only_report and not (out / "run.json").exists():
+        raise InputError(f"{out} holds nothing to report on: leave out --only-report to run it.")
     with resumable(out if storage is None else shown(storage)):
         if only_report:
             export(protocol, out, storage)

@@ -47,6 +47,8 @@ def run_convex(
         InputError: `out` holds the results of another protocol, or the storage can't be used.
     """
     manifest = _manifest(protocol, out)
+    if storage_url is not None:
+        shared_storage(storage_url, out)  # it answers: checked before anything is written
     out.mkdir(parents=True, exist_ok=True)
     cases = _solved(protocol, manifest, out, show)
     units = [

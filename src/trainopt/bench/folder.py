@@ -73,7 +73,7 @@ class Folder:
                 f"{path} holds no results of `trainopt compare`: it has no run.json that can be "
                 "read; give another folder."
             )
-        if not _PARTS <= manifest.keys() or not isinstance(manifest["identity"], dict):
+        if _PARTS - manifest.keys() or not isinstance(manifest["identity"], dict):
             raise InputError(
                 f"{path} holds no results of `trainopt compare`{_maker(manifest)}: run that again, "
                 "which draws its report, or give another folder."

@@ -86,7 +86,8 @@ def _problem(
 
 def _unknown(name: str) -> str:
     hint = did_you_mean(name, [*PROBLEMS, *MODELS])
+    shown = name or "without a name"
     return (
-        f"There is no problem {name or 'without a name'}: {hint}choose one of {', '.join(PROBLEMS)}, "
+        f"There is no problem {shown}: {hint}choose one of {', '.join(PROBLEMS)}, "
         f"or a model ({', '.join(MODELS)}) with a file."
     )

@@ -1,6 +1,7 @@
 """Signals: the first ends a command in order, the second at once, without a traceback."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -64,13 +65,13 @@ def start(tmp_path):
     """Start a script in a session of its own, which ends with the test."""
     started = []
 
-    def run(script, at_first="default_int_handler"):
+    def run(script, at_first="default_int_handler", stderr=subprocess.PIPE):
         file = tmp_path / "script.py"
         # As in a terminal, whatever the tests were started by.
         file.write_text(f"import signal\nsignal.signal(signal.SIGINT, signal.{at_first})\n{script}")
         process = subprocess.Popen(
             [sys.executable, str(file)],
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             cwd=tmp_path,
             start_new_session=True,
@@ -128,6 +129,19 @@ def test_a_signal_that_is_lost_ends_it_all_the_same(start, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate()
     assert (process.returncode, errors) == (143, "")
+
+
+def test_a_terminal_has_its_cursor_back(start, tmp_path):
+    ours, its = pty.openpty()
+    try:
+        process = start(DEAF.format(patience=0.1), stderr=its)
+        wait_for(process, tmp_path / "ready")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 143
+        assert os.read(ours, 100) == b"\x1b[?25h"
+    finally:
+        os.close(ours)
+        os.close(its)
 
 
 @pytest.mark.parametrize("then", ["pass", "raise ImportError('half of it')"])

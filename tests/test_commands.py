@@ -87,7 +87,7 @@ REFUSED = {
     "compare wine-softmax --seeds 100000000000": "--seeds",
     "compare wine-softmax --tune -1": "--tune",
     "compare wine-softmax --batch-size 0": "--batch-size",
-    "compare wine-softmax --batch-size 100000000": "has 142 training rows",
+    "compare wine-softmax --batch-size 100000000": "has 143 training rows",
     "compare wine-softmax --l2 0": "l2 is 0: give a positive number",
     "compare wine-softmax --l2 1e308": "l2 is 1e+308: give a positive number of at most",
     "compare wine-softmax --l2 nan": "l2 is nan",

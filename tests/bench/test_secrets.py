@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from trainopt.bench import InputError, tune
-from trainopt.commands import app
 from trainopt.bench.folder import Folder, read_manifest
 from trainopt.bench.provenance import provenance
 from trainopt.bench.report import write_report
 from trainopt.bench.secrets import shown
+from trainopt.commands import app
 from trainopt.stopping import Stopped
 
 SECRET = "S3CRETPW"

@@ -9,9 +9,9 @@ import torch
 from typer.testing import CliRunner
 
 from trainopt import DiagonalTO, FullTO, RankOneTO
-from trainopt.commands import app
 from trainopt.benchmarks import naive, step, training
 from trainopt.benchmarks.workloads import WORKLOADS, parameters
+from trainopt.commands import app
 
 CPU = torch.device("cpu")
 

@@ -49,8 +49,7 @@ def test_the_convex_page_says_what_the_results_say():
     page = (ROOT / "docs" / "convex.md").read_text()
     folder = ROOT / "results" / "convex"
     # The sentences count verdicts, which come from tests: of the intervals any do.
-    protocol = replace(read_protocol(ROOT / "studies" / "convex.toml"), resamples=2)
-    results = Results.load(folder, protocol)
+    results = Results.load(folder, replace(read_protocol(), resamples=2))
     for sentence in headline(results):
         assert f"- {sentence}\n" in page
         assert sentence.split(": ", 1)[1] in (folder / "report.html").read_text()

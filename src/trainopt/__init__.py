@@ -4,13 +4,17 @@
 (Wang and Klabjan, "A Trainable Optimizer", arXiv 2508.01764).
 """
 
-from .conditions import Condition, iterates_bounded, residual_factors, variables_bounded
-from .estimated import Estimated
-from .forms import Blocks, Dense, Diagonal, Form, Kronecker, Left, LowRank, RankOne, Zero
-from .learning import Centred, Gradient, Normalised, Weights
-from .optim import TO, DiagonalTO, Estimator, FullTO, RankOneTO
-from .schedules import Constant, Exponential, InverseTime, Schedule
-from .secant import ChunkSampler, SecantTO
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .conditions import Condition, iterates_bounded, residual_factors, variables_bounded
+    from .estimated import Estimated
+    from .forms import Blocks, Dense, Diagonal, Form, Kronecker, Left, LowRank, RankOne, Zero
+    from .learning import Centred, Gradient, Normalised, Weights
+    from .optim import TO, DiagonalTO, Estimator, FullTO, RankOneTO
+    from .schedules import Constant, Exponential, InverseTime, Schedule
+    from .secant import ChunkSampler, SecantTO
 
 __version__ = "0.1.0"
 
@@ -45,3 +49,24 @@ __all__ = [
     "residual_factors",
     "variables_bounded",
 ]
+
+_MODULES = ("optim", "forms", "learning", "schedules", "conditions", "estimated", "secant")
+
+
+def __getattr__(name: str) -> Any:
+    """Import the library with the first name of it that is used.
+
+    torch takes seconds, which `trainopt --help` need not wait for.
+    """
+    if name in __all__:
+        for module in _MODULES:
+            found = import_module(f".{module}", __name__)
+            globals().update({n: getattr(found, n) for n in __all__ if hasattr(found, n)})
+        return globals()[name]
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

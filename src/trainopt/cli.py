@@ -1,18 +1,20 @@
-"""The `trainopt` command; says what to install when the benchmark's requirements are missing."""
+"""The `trainopt` command as a process: its output, its end by a signal, what isn't installed."""
+
+from __future__ import annotations
 
 import io
 import sys
 
+from trainopt.bench.terminal import sentences
+from trainopt.stopping import stoppable
+
 
 def main() -> None:
     """Run the command line; exit with code 2 and one sentence for what a user can put right."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # "?" where the terminal's encoding has no α
-    try:
-        from trainopt.bench.cli import app
-        from trainopt.bench.terminal import sentences
-    except ModuleNotFoundError as error:
-        print(f"trainopt: {error}", file=sys.stderr)
-        sys.exit(2)
-    with sentences():
-        app()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # "?" where the terminal's encoding has no α
+    with stoppable():
+        with sentences():
+            from trainopt.commands import app
+        app(prog_name="trainopt")

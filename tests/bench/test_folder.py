@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from trainopt.bench.cli import app
+from trainopt.commands import app
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
@@ -16,7 +16,7 @@ COMMANDS = {
     "deep": ["study", "deep", "--quick"],
     "cnn": ["compare", "cnn"],
     "convex": ["study", "convex", "--quick"],
-    "theory": ["study", "theory", "--steps", "20", "--seeds", "2"],
+    "theory": ["study", "theory", "--steps", "200", "--seeds", "2"],
     "memory": ["study", "memory", "--sizes", "10"],
     "step": ["bench", "step", "--repeats", "1"],
 }
@@ -81,5 +81,5 @@ def test_theory_keeps_the_curves_of_other_steps(tmp_path):
     before = contents(tmp_path)
     done = CliRunner().invoke(app, [*COMMANDS["theory"], "--out", str(tmp_path)])
     assert done.exit_code == 2
-    assert "holds results with steps 100000, not 20" in done.output
+    assert "holds results with steps 100000, not 200" in done.output
     assert contents(tmp_path) == before

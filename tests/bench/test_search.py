@@ -195,7 +195,7 @@ def test_a_unit_of_the_convex_study_that_stops_inside_a_batch(tmp_path, monkeypa
         return SimpleNamespace(passes=1, suboptimality=curves, estimator_error=curves)
 
     monkeypatch.setattr(units, "train_all", train_all)
-    protocol = read_protocol(ROOT / "studies" / "convex.toml")
+    protocol = read_protocol()
     unit = (protocol.cases[0], "diagonal", 0)
 
     def trials(folder):

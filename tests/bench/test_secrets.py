@@ -8,12 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 from trainopt.bench import InputError, tune
-from trainopt.bench.cli import app
 from trainopt.bench.folder import Folder, read_manifest
 from trainopt.bench.provenance import commands, provenance
 from trainopt.bench.report import write_report
 from trainopt.bench.secrets import shown
-from trainopt.study import cli as study
+from trainopt.commands import app
+from trainopt.stopping import Stopped
 
 SECRET = "S3CRETPW"
 
@@ -129,9 +129,9 @@ def test_a_database_that_does_not_answer_and_ctrl_c(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
     def stopped(*arguments, **options):
-        raise KeyboardInterrupt
+        raise Stopped(130)
 
-    monkeypatch.setattr(study, "run_convex", stopped)
+    monkeypatch.setattr("trainopt.study.convex.run_convex", stopped)
     done = CliRunner().invoke(app, ["study", "convex", "--storage", url])
     assert done.exit_code == 130
     assert "kept in postgresql+psycopg://u:***@127.0.0.1:1/db;" in done.output

@@ -9,9 +9,9 @@ import torch
 from typer.testing import CliRunner
 
 from trainopt import DiagonalTO, FullTO, RankOneTO
-from trainopt.bench.cli import app
 from trainopt.benchmarks import naive, step, training
 from trainopt.benchmarks.workloads import WORKLOADS, parameters
+from trainopt.commands import app
 
 CPU = torch.device("cpu")
 
@@ -55,13 +55,11 @@ def test_the_command_writes_its_tables(tmp_path, monkeypatch):
     monkeypatch.setattr(step, "WORKLOADS", {"small": lambda: [(30, 5), (7,)]})
     monkeypatch.setattr(step, "FULL_SIZES", (20,))
     monkeypatch.setattr(step, "limits", lambda device, repeats: {"copy": 10.0, "read": 20.0})
-    monkeypatch.setattr("trainopt.benchmarks.cli.limits", step.limits)
 
     # Two processes for an optimizer: one optimizer is enough.
     first_steps = step.first_steps
     monkeypatch.setattr(
-        "trainopt.benchmarks.cli.first_steps",
-        lambda device: itertools.islice(first_steps(device), 1),
+        step, "first_steps", lambda device: itertools.islice(first_steps(device), 1)
     )
 
     def tiny():

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def committed():
-    return Results.load(ROOT / "results" / "deep", read_protocol(ROOT / "studies" / "deep.toml"))
+    return Results.load(ROOT / "results" / "deep", read_protocol())
 
 
 def test_tables_in_the_document_are_those_of_the_results(committed):

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
+import trainopt
 from trainopt.bench.errors import InputError
 from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import read_protocol
 from trainopt.deep.tasks import TASKS
 
-COMMITTED = Path(__file__).parents[2] / "studies" / "deep.toml"
+COMMITTED = Path(trainopt.__file__).parent / "protocols" / "deep.toml"
 
 
 def test_the_committed_protocol():
@@ -57,7 +58,7 @@ def test_fewer_tasks_optimizers_and_trials():
         ("alpha = [1e-3, 1.0]", "alpha = [1.0, 1e-3]", "The range of alpha is [1.0, 0.001]"),
         ('"cosine"', '"cosin"', "There is no schedule cosin: did you mean cosine?"),
         ("batch = 8 ", "batch = 0 ", "has batch = 0: give at least 1."),
-        ("trials = 10 ", "trails = 10 ", "lacks 'trials': add it, as in studies/deep.toml."),
+        ("trials = 10 ", "trails = 10 ", "lacks 'trials': add it, as in "),
         ("[tuning]", "[tuning", "isn't TOML"),
         ('"lion", ', "", "lion-diagonal takes its settings from lion, which is not before it"),
     ],
@@ -73,7 +74,7 @@ def test_bad_protocols_get_a_sentence(tmp_path, old, new, sentence):
 
 
 def test_bad_choices_get_a_sentence(tmp_path):
-    with pytest.raises(InputError, match=r"There is no protocol .*run this in a clone"):
+    with pytest.raises(InputError, match=r"There is no protocol .*none.toml: leave out"):
         read_protocol(tmp_path / "none.toml")
     with pytest.raises(InputError, match=r"The size is tpu: give one of cpu, gpu\."):
         read_protocol(COMMITTED, size="tpu")

@@ -9,8 +9,9 @@ import pytest
 from tiny_task import tiny
 from typer.testing import CliRunner
 
-from trainopt.bench.cli import app
+import trainopt
 from trainopt.bench.errors import InputError
+from trainopt.commands import app
 from trainopt.deep import search
 from trainopt.deep.protocol import read_protocol
 from trainopt.deep.report import write_deep_report
@@ -19,7 +20,7 @@ from trainopt.deep.study import run_deep
 from trainopt.deep.tables import Results, headline
 from trainopt.study.storage import shared_storage
 
-COMMITTED = Path(__file__).parents[2] / "studies" / "deep.toml"
+COMMITTED = Path(trainopt.__file__).parent / "protocols" / "deep.toml"
 
 
 @pytest.fixture(scope="session")

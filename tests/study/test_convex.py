@@ -18,17 +18,18 @@ import pytest
 from conftest import kill
 from typer.testing import CliRunner
 
-from trainopt.bench.cli import app
+import trainopt
 from trainopt.bench.errors import InputError
 from trainopt.bench.provenance import commands
 from trainopt.bench.search import best_of, finished, score
+from trainopt.commands import app
 from trainopt.study.convex import run_convex
 from trainopt.study.protocol import read_protocol
 from trainopt.study.steps import METHODS
 from trainopt.study.storage import shared_storage
 from trainopt.study.tables import Results, headline
 
-COMMITTED = Path(__file__).parents[2] / "studies" / "convex.toml"
+COMMITTED = Path(trainopt.__file__).parent / "protocols" / "convex.toml"
 CASES = """
 [[case]]
 name = "iris-softmax"

@@ -14,7 +14,8 @@ import pandas as pd
 
 from trainopt.bench.errors import InputError
 from trainopt.bench.folder import Folder, writing
-from trainopt.bench.optimizers import DEFAULT, Entry, Settings, chosen
+from trainopt.bench.names import DEFAULT
+from trainopt.bench.optimizers import Entry, Settings, chosen
 from trainopt.bench.problems import Problem, build
 from trainopt.bench.progress import Progress
 from trainopt.bench.reference import optimum
@@ -192,6 +193,7 @@ def _run(
                     storage=shared, study_name=study_name(problem, tuned, epochs, budget)
                 )
                 folder.keep_run(_shared_run(study, entry.name, settings, seed, make))
+        bar.finished(entry.name)
 
 
 def _shared_run(

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trainopt.bench.optimizers import BASELINE, OPTIMIZERS
+from trainopt.bench.names import BASELINE
+from trainopt.bench.optimizers import OPTIMIZERS
 
 # Below this a logarithmic axis shows nothing but rounding.
 FLOOR = 1e-14

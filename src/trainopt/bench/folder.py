@@ -20,6 +20,11 @@ from trainopt.bench.runner import Row
 
 _OURS = re.compile(f"{re.escape(LOCK)}|{re.escape(HOLDER)}|{UNFINISHED.pattern}")
 _DIGEST = 64
+_PARTS = {"identity", "title", "n", "dim", "optimum", "tuned", "command", "versions", "machine"}
+_COLUMNS = {
+    *("optimizer", "seed", "epoch", "step", "seconds", "settings", "state_bytes"),
+    *("train_loss", "suboptimality", "estimator_error", "val_loss", "val_accuracy"),
+}
 
 
 class Folder:
@@ -66,17 +71,33 @@ class Folder:
         if not path.is_dir():
             raise InputError(f"There is no folder {path}: give one that `trainopt compare` made.")
         manifest = read_manifest(path)
-        if manifest is None or not {"identity", "tuned"} <= manifest.keys():
-            raise InputError(f"{path} holds no results of `trainopt compare`: give another folder.")
+        if manifest is None:
+            raise InputError(
+                f"{path} holds no results of `trainopt compare`: it has no run.json that can be "
+                "read; give another folder."
+            )
+        if _PARTS - manifest.keys() or not isinstance(manifest["identity"], dict):
+            raise InputError(
+                f"{path} holds no results of `trainopt compare`{_maker(manifest)}: run that again, "
+                "which draws its report, or give another folder."
+            )
         table = path / "runs.parquet"
         if not table.exists() and not must_have_runs:
             return cls(path, manifest, pd.DataFrame())
         try:
             runs = pd.read_parquet(table)
-        except (OSError, ValueError) as error:
+            damage = ", ".join(sorted(_COLUMNS - set(runs.columns)))
+        except FileNotFoundError:
             raise InputError(
-                f"{table} can't be read: let `trainopt compare` make the results again."
-            ) from error
+                f"{path} holds no runs yet: `trainopt compare` with --out {path} makes them."
+            ) from None
+        except (OSError, ValueError) as error:
+            damage = str(error).splitlines()[0]
+        if damage:
+            raise InputError(
+                f"{table} is damaged or incomplete ({damage}): remove it, and `trainopt compare` "
+                f"with --out {path} makes the runs again, with the settings that were found."
+            )
         return cls(path, manifest, runs)
 
     def has(self, optimizer: str, seed: int) -> bool:
@@ -98,6 +119,11 @@ class Folder:
         """Append a finished run."""
         self.runs = pd.concat([self.runs, pd.DataFrame(rows)], ignore_index=True)
         write_whole(self.path / "runs.parquet", self.runs.to_parquet(index=False))
+
+
+def _maker(manifest: dict[str, Any]) -> str:
+    command = manifest.get("command")
+    return f", but of `{command}`" if isinstance(command, str) else ", but something else"
 
 
 def claimed(path: Path, command: str, identity: dict[str, Any]) -> dict[str, Any] | None:

@@ -14,14 +14,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainopt.bench.errors import InputError, did_you_mean
+from trainopt.bench.names import BASELINE, DEFAULT, OPTIMIZER_TITLES
 from trainopt.bench.variants import AveragedSGD, FirstStep, LaggedDiagonalTO
 from trainopt.optim import DiagonalTO, FullTO, RankOneTO
 from trainopt.schedules import Constant, Exponential, InverseTime, Schedule
 
 Settings = dict[str, Any]
-
-# The Trainable Optimizer that learns no A, which every comparison has.
-BASELINE = "alpha0"
 
 # name -> a rate over time, from its first value, the steps of an epoch and of the run. A setting
 # `x_schedule` says how the setting `x` changes.
@@ -53,7 +51,6 @@ class Entry:
 
     Attributes:
         name: what it is called on the command line and in results.
-        title: what it is called in tables and pictures.
         make: make(params, lr, **settings), with the settings named in `own`.
         estimate: its estimate of the full gradient after a step at `w`, shaped as w.
         own: its own settings and their search ranges, besides `SHARED`.
@@ -61,11 +58,15 @@ class Entry:
     """
 
     name: str
-    title: str
     make: Callable[..., Optimizer]
     estimate: Callable[[Any, Tensor], Tensor]
     start: Settings
     own: dict[str, BaseDistribution] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What it is called in tables and pictures."""
+        return OPTIMIZER_TITLES[self.name]
 
     @property
     def space(self) -> dict[str, BaseDistribution]:
@@ -80,7 +81,6 @@ class Entry:
         return replace(
             self,
             name=f"{self.name}-{BASELINE}",
-            title=f"{self.title}, α = 0",
             make=partial(self.make, alpha=0.0),
             start={name: value for name, value in self.start.items() if name != "alpha"},
             own={name: space for name, space in self.own.items() if name != "alpha"},
@@ -170,18 +170,15 @@ def _registry() -> dict[str, Entry]:
         }
 
     entries = [
-        Entry("full", "Full-TO", FullTO, _learned, {**to, "alpha": 0.01}, learning(1.0)),
-        Entry(
-            "diagonal", "Diagonal-TO", DiagonalTO, _learned, {**to, "alpha": 0.01}, learning(10.0)
-        ),
-        Entry("rankone", "RankOne-TO", RankOneTO, _learned, {**to, "alpha": 0.01}, learning(1.0)),
+        Entry("full", FullTO, _learned, {**to, "alpha": 0.01}, learning(1.0)),
+        Entry("diagonal", DiagonalTO, _learned, {**to, "alpha": 0.01}, learning(10.0)),
+        Entry("rankone", RankOneTO, _learned, {**to, "alpha": 0.01}, learning(1.0)),
         # With α = 0 nothing is learned in A, and all three variants are this one.
-        Entry("alpha0", "TO, α = 0", partial(DiagonalTO, alpha=0.0), _learned, to, AVERAGE),
+        Entry("alpha0", partial(DiagonalTO, alpha=0.0), _learned, to, AVERAGE),
         # Diagonal-TO with a part removed: b stays the first gradient; the estimate from before the
         # update.
         Entry(
             "fixed-b",
-            "Diagonal-TO, b fixed",
             partial(DiagonalTO, beta=FirstStep()),
             _learned,
             {"lr": 0.1, "lr_schedule": "constant", "alpha": 0.01},
@@ -189,7 +186,6 @@ def _registry() -> dict[str, Entry]:
         ),
         Entry(
             "lagged",
-            "Diagonal-TO, Ĝ before update",
             LaggedDiagonalTO,
             _learned,
             {**to, "alpha": 0.01},
@@ -197,7 +193,6 @@ def _registry() -> dict[str, Entry]:
         ),
         Entry(
             "adam",
-            "ADAM",
             partial(_with_betas, torch.optim.Adam),
             _adam,
             adam,
@@ -206,7 +201,6 @@ def _registry() -> dict[str, Entry]:
         # What ADAM is without the decay that all are offered here.
         Entry(
             "adam-constant",
-            "ADAM, constant rate",
             partial(_with_betas, torch.optim.Adam),
             _adam,
             adam,
@@ -214,16 +208,14 @@ def _registry() -> dict[str, Entry]:
         ),
         Entry(
             "adamw",
-            "AdamW",
             partial(_with_betas, torch.optim.AdamW),
             _adam,
             {**adam, "weight_decay": 1e-4},
             {"one_minus_beta1": SHARE, "weight_decay": FloatDistribution(1e-6, 0.1, log=True)},
         ),
-        Entry("sgd", "SGD", torch.optim.SGD, _gradient, sgd),
+        Entry("sgd", torch.optim.SGD, _gradient, sgd),
         Entry(
             "averaged",
-            "SGD, averaged",
             AveragedSGD,
             _gradient,
             {**sgd, "eta": 3.0},
@@ -231,16 +223,14 @@ def _registry() -> dict[str, Entry]:
         ),
         Entry(
             "momentum",
-            "SGD, momentum",
             _sgd_momentum,
             _momentum,
             {"lr": 0.01, "lr_schedule": "constant", "one_minus_momentum": 0.1},
             {"one_minus_momentum": MOMENTUM},
         ),
-        Entry("adagrad", "Adagrad", torch.optim.Adagrad, _gradient, sgd),
+        Entry("adagrad", torch.optim.Adagrad, _gradient, sgd),
         Entry(
             "rmsprop",
-            "RMSprop",
             _rmsprop,
             _gradient,
             {"lr": 0.01, "lr_schedule": "constant", "one_minus_alpha": 0.01},
@@ -248,7 +238,6 @@ def _registry() -> dict[str, Entry]:
         ),
         Entry(
             "schedulefree-sgd",
-            "Schedule-free SGD",
             _schedulefree_sgd,
             _gradient,
             {"lr": 1.0, "lr_schedule": "constant", "one_minus_momentum": 0.1},
@@ -256,7 +245,6 @@ def _registry() -> dict[str, Entry]:
         ),
         Entry(
             "schedulefree-adamw",
-            "Schedule-free AdamW",
             partial(_with_betas, AdamWScheduleFree),
             _gradient,
             {"lr": 0.01, "lr_schedule": "constant", "one_minus_beta1": 0.1},
@@ -271,7 +259,6 @@ OPTIMIZERS: dict[str, Entry] = _registry()
 WITHOUT_A: dict[str, Entry] = {
     name: entry.without_A for name, entry in OPTIMIZERS.items() if entry.without_A is not None
 }
-DEFAULT = ("full", "diagonal", "rankone", "adam", "sgd")
 
 
 def chosen(names: str | list[str] | tuple[str, ...]) -> list[Entry]:

@@ -1,7 +1,8 @@
-"""A progress bar in expected seconds, so that its time left is right from the start."""
+"""Progress in expected seconds, so that the time left is right from the start."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import TracebackType
 
@@ -11,7 +12,9 @@ from rich.progress import Progress as RichProgress
 
 
 class Progress:
-    """One bar over a whole comparison, on stderr; a context manager.
+    """A bar on stderr, or a line for each finished part where there is no terminal.
+
+    A context manager.
 
     Args:
         total: expected seconds of work.
@@ -19,14 +22,16 @@ class Progress:
     """
 
     def __init__(self, total: float, show: bool) -> None:
+        console = Console(stderr=True)
+        self._lines = show and not console.is_terminal
         self._bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("time left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not show,
+            console=console,
+            disable=not (show and console.is_terminal),
             speed_estimate_period=300,
         )
         self._task = self._bar.add_task("", total=total)
@@ -34,6 +39,12 @@ class Progress:
     def describe(self, text: str) -> None:
         """Say what is being done."""
         self._bar.update(self._task, description=f"{text:28}")
+
+    def finished(self, text: str) -> None:
+        """Say that a part is finished, where no bar shows it."""
+        if self._lines:
+            share = self._bar.tasks[0].percentage
+            print(f"{share:3.0f} %  {text}", file=sys.stderr, flush=True)
 
     def counter(self, cost: float) -> Callable[[int], None]:
         """Return a function that counts pieces of work expected to take `cost` seconds each."""

@@ -18,7 +18,7 @@ _VERSIONS = (
     "torch", "numpy", "scikit-learn", "scipy", "statsmodels", "optuna", "schedulefree",
 )  # fmt: skip
 # What decides a result, besides the protocol, whose digest every folder has.
-_CODE = ("src", "studies", "pyproject.toml")
+_CODE = ("src", "pyproject.toml")
 MADE_BY = "made_by"
 _KEYS = ("commit", "command", "versions", "machine")
 

@@ -14,7 +14,8 @@ from rich.table import Table
 from trainopt.bench.draw import html_pictures, save_pngs
 from trainopt.bench.figures import pictures
 from trainopt.bench.folder import Folder, write_whole
-from trainopt.bench.optimizers import BASELINE, OPTIMIZERS, WITHOUT_A
+from trainopt.bench.names import BASELINE
+from trainopt.bench.optimizers import OPTIMIZERS, WITHOUT_A
 from trainopt.bench.page import filled, html_table
 from trainopt.bench.provenance import commands, made_by
 from trainopt.bench.stats import TOO_FEW, final_table

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from trainopt.bench.optimizers import BASELINE, OPTIMIZERS
+from trainopt.bench.names import BASELINE
+from trainopt.bench.optimizers import OPTIMIZERS
 
 
 def half_width(values: Sequence[float], level: float = 0.95) -> float:

@@ -1,43 +1,38 @@
-"""The command `trainopt bench step`."""
+"""The command `trainopt bench step`, which imports its work when it runs."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
-import torch
 import typer
-from rich.table import Table
 
-from trainopt.bench.folder import write_manifest, writing
-from trainopt.bench.terminal import sentences, show
-from trainopt.benchmarks.step import first_steps, limits, step_rows
-from trainopt.benchmarks.training import training_rows
-from trainopt.memory import human_bytes
+from trainopt.bench.errors import InputError
 
-app = typer.Typer(help="Speed against peers in the same run.")
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `step` a command of its own."""
-
-
-@app.command()
 def step(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("runs/step"),
-    repeats: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 30,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 30,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
 ) -> None:
     """A step of every variant and peer on the tensors of real models: milliseconds and ratios."""
-    chosen = torch.device(device)
+    import pandas as pd
+    import torch
+
+    from trainopt.bench.folder import write_manifest, writing
+    from trainopt.benchmarks.step import first_steps, limits, step_rows
+    from trainopt.benchmarks.training import training_rows
+
+    chosen = _device(device)
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else "cpu"
     identity = {"device": name}
-    with sentences():
-        kept = context.with_resource(writing(out, "bench step", identity))
+    kept = context.with_resource(writing(out, "bench step", identity))
     bandwidth = limits(chosen, repeats)
     print(", ".join(f"{name} {speed:.1f} GB/s" for name, speed in bandwidth.items()))
     tables = {
@@ -53,7 +48,32 @@ def step(
     print(f"\nTables: {out}")
 
 
+def _device(name: str) -> torch.device:
+    """The device of that name, which has answered.
+
+    Raises:
+        InputError: there is none.
+    """
+    import torch
+
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise ValueError("only these two are measured")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(
+            f"The device {name} can't be used ({reason}): give cpu, or cuda where torch sees one."
+        ) from error
+    return device
+
+
 def _show(table: pd.DataFrame) -> None:
+    from rich.table import Table
+
+    from trainopt.bench.terminal import show
+
     shown = Table(*table.columns, box=None, padding=(0, 1))
     for row in table.to_dict("records"):
         shown.add_row(*(_cell(str(name), value) for name, value in row.items()))
@@ -64,6 +84,8 @@ def _cell(name: str, value: Any) -> str:
     if isinstance(value, float) and math.isnan(value):
         return "–"
     if name == "peak":
+        from trainopt.memory import human_bytes
+
         return human_bytes(int(value))
     if name in ("of_limit", "share"):
         return f"{100 * value:.0f} %"

@@ -1,45 +1,47 @@
-"""The command `trainopt study deep`, and what `trainopt compare` does with a deep task."""
+"""The command `trainopt study deep`, and what `trainopt compare` does with a deep task.
+
+What they do is imported when they run.
+"""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
-from rich.table import Table
 
 from trainopt.bench.errors import InputError
-from trainopt.bench.provenance import cores
-from trainopt.bench.secrets import shown
-from trainopt.bench.terminal import sentences, show
-from trainopt.deep.protocol import PATH, Protocol, read_protocol
-from trainopt.deep.report import COLUMNS, task_cells, write_deep_report
-from trainopt.deep.study import device_of, export, run_deep
-from trainopt.deep.tables import Results, headline
-from trainopt.deep.task import Size
-from trainopt.deep.tasks import TASKS
+from trainopt.deep.tasks import TASKS, Size
+from trainopt.stopping import resumable
+
+if TYPE_CHECKING:
+    from trainopt.deep.protocol import Protocol
+    from trainopt.deep.tables import Results
 
 
 def deep(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results. Default: runs/deep.")
     ] = None,
-    quick: Annotated[bool, typer.Option(help="Few trials and short runs, in minutes.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few trials and short runs, in minutes.")
+    ] = False,
     tasks: Annotated[
         str | None, typer.Option(help="Names from `trainopt list`. Default: all.")
     ] = None,
     size: Annotated[str, typer.Option(help="cpu, gpu, or auto: gpu where there is one.")] = "auto",
-    protocol: Annotated[Path, typer.Option(help="The protocol.")] = PATH,
+    protocol: Annotated[
+        Path | None, typer.Option(help="A protocol file of your own. Default: the committed one.")
+    ] = None,
     storage: Annotated[
         str | None, typer.Option(help="Optuna storage URL, to share the work between machines.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes. Default: one per core, or one for a GPU.")
+        int | None,
+        typer.Option(min=1, help="Processes. Default: one per core, or one for a GPU."),
     ] = None,
     only_report: Annotated[
-        bool, typer.Option(help="Run nothing: report on what is finished.")
+        bool, typer.Option("--only-report", help="Run nothing: report on what is finished.")
     ] = False,
 ) -> None:
     """Deep networks on real data: every optimizer tuned alike, with tests.
@@ -47,12 +49,13 @@ def deep(
     The same command goes on where an interrupted one stopped. A task whose parts are missing is
     skipped.
     """
-    with sentences():
-        chosen = read_protocol(protocol, size=_size(size), quick=quick)
-        if tasks is not None:
-            chosen = chosen.only(_names(tasks))
-        folder = out or Path("runs") / ("deep-quick" if quick else "deep")
-        run_and_show(chosen, folder, storage, workers, only_report)
+    from trainopt.deep.protocol import read_protocol
+
+    chosen = read_protocol(protocol, size=_size(size), quick=quick)
+    if tasks is not None:
+        chosen = chosen.only(_names(tasks, "task"))
+    folder = out or Path("runs") / ("deep-quick" if quick else "deep")
+    run_and_show(chosen, folder, storage, workers, only_report)
 
 
 def compare_task(
@@ -63,14 +66,17 @@ def compare_task(
     out: Path,
     storage: str | None,
     size: str,
+    path: Path | None,
 ) -> None:
     """Run one deep task by the study's protocol, with other optimizers or counts where given.
 
     Raises:
         InputError: something given can't be used.
     """
-    protocol = read_protocol(size=_size(size)).only([task])
-    names = None if optimizers is None else _names(optimizers)
+    from trainopt.deep.protocol import read_protocol
+
+    protocol = read_protocol(path, size=_size(size)).only([task])
+    names = None if optimizers is None else _names(optimizers, "optimizer")
     run_and_show(protocol.with_counts(names, trials, seeds), out, storage, None, False)
 
 
@@ -82,31 +88,31 @@ def run_and_show(
     Raises:
         InputError: something given can't be used, or there is nothing to report on.
     """
+    from trainopt.bench.provenance import cores
+    from trainopt.bench.secrets import shown
+    from trainopt.deep.study import device_of, export, run_deep
+    from trainopt.deep.tables import Results
+
     if workers is None:
         workers = 1 if protocol.size == "gpu" else cores()
-    if workers < 1:
-        raise InputError(f"workers is {workers}: give at least 1.")
     device_of(protocol.size)
-    stopped = False
-    try:
+    if only_report and not (out / "run.json").exists():
+        raise InputError(f"{out} holds nothing to report on: leave out --only-report to run it.")
+    with resumable(out if storage is None else shown(storage)):
         if only_report:
             export(protocol, out, storage)
         else:
             run_deep(protocol, out, storage, workers, show=True)
-    except KeyboardInterrupt:
-        stopped = True
-    if not (stopped and not (out / "runs.parquet").exists()):
         _report(Results.load(out, protocol), out)
-    if stopped:
-        place = out if storage is None else shown(storage)
-        print(
-            f"Stopped. What is finished is kept in {place}; the same command goes on from there.",
-            file=sys.stderr,
-        )
-        raise typer.Exit(130)
 
 
 def _report(results: Results, out: Path) -> None:
+    from rich.table import Table
+
+    from trainopt.bench.terminal import say, show
+    from trainopt.deep.report import COLUMNS, task_cells, write_deep_report
+    from trainopt.deep.tables import headline
+
     write_deep_report(results, out)
     for name in results.tasks:
         table = Table(
@@ -116,15 +122,20 @@ def _report(results: Results, out: Path) -> None:
             table.add_row(*row)
         show(table)
     for name, reason in results.manifest["skipped"].items():
-        print(f"{name} is skipped: {reason}")
-    print("\n" + "\n".join(headline(results)) + f"\nReport: {out / 'report.html'}")
+        say(f"{name} is skipped: {reason}")
+    say("\n" + "\n".join(headline(results)) + f"\nReport: {out / 'report.html'}")
 
 
 def _size(text: str) -> Size:
     if text == "auto":
+        import torch
+
         return "gpu" if torch.cuda.is_available() else "cpu"
     return text  # type: ignore[return-value]  # read_protocol checks it
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+def _names(text: str, kind: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"No {kind} is named: give names from `trainopt list`.")
+    return names

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from trainopt import DiagonalTO, Estimated, RankOneTO
 from trainopt.bench.errors import InputError, did_you_mean
 from trainopt.bench.optimizers import Settings
+from trainopt.deep import names
 from trainopt.deep.joint import Joint
 
 Named: TypeAlias = list[tuple[str, nn.Parameter]]
@@ -28,20 +29,26 @@ class Entry:
 
     Attributes:
         name: in the protocol, on the command line and in results.
-        title: in tables and pictures.
         make: make(named parameters, lr, **settings).
-        settings: names of what is searched.
         direction: its estimate of the full gradient, after a step.
         plain: of an `Estimated` one, what it is without the learned estimate. It takes the best
             settings of that, and only its own are searched.
     """
 
     name: str
-    title: str
     make: Callable[..., Optimizer]
-    settings: tuple[str, ...]
     direction: Direction
     plain: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What it is called in tables and pictures."""
+        return names.OPTIMIZERS[self.name][0]
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Names of what is searched."""
+        return names.OPTIMIZERS[self.name][1]
 
     @property
     def without_A(self) -> str | None:
@@ -148,7 +155,7 @@ def is_hidden_matrix(name: str, param: Tensor) -> bool:
     return param.ndim == 2 and "embed" not in name and not name.startswith("head.")
 
 
-def _behind(
+def _on_estimate(
     make: Callable[..., Optimizer],
     estimate: Callable[..., DiagonalTO | RankOneTO],
     named: Named,
@@ -162,48 +169,26 @@ def _behind(
 
 
 def _registry() -> dict[str, Entry]:
-    # α is drawn last: the random trials try the same β as those of α = 0.
-    rate, learning = ("lr", "lr_schedule"), ("beta", "alpha")
-    alpha0 = partial(_plain, partial(DiagonalTO, alpha=0.0))
-    entries = [
-        Entry("diagonal", "Diagonal-TO", partial(_plain, DiagonalTO), (*rate, *learning), _learned),
-        Entry("rankone", "RankOne-TO", partial(_plain, RankOneTO), (*rate, *learning), _learned),
-        Entry("alpha0", "TO, α = 0", alpha0, (*rate, "beta"), _learned),
-        Entry("adamw", "AdamW", _adamw, (*rate, "one_minus_beta1"), _first_moment),
-        Entry("sgd", "SGD, momentum", _sgd, (*rate, "one_minus_momentum"), _momentum),
-        Entry(
-            "schedulefree",
-            "Schedule-free AdamW",
-            _schedulefree,
-            (*rate, "one_minus_beta1"),
-            _gradient,
-        ),
-        Entry("muon", "Muon", _muon, (*rate, "one_minus_momentum"), _gradient),
-        Entry("adafactor", "Adafactor", partial(_plain, torch.optim.Adafactor), rate, _gradient),
-        Entry("lion", "Lion", _lion, (*rate, "one_minus_beta1"), _gradient),
-        *(
-            Entry(
-                f"{name}-{behind}",
-                f"{title} on Ĝ{mark}",
-                partial(_behind, make, estimate),
-                settings,
-                _learned,
-                plain=name,
-            )
-            for name, title, make in (
-                ("adamw", "AdamW", _adamw),
-                ("lion", "Lion", _lion),
-                ("muon", "Muon", _muon),
-            )
-            for behind, mark, estimate, settings in (
-                ("diagonal", "", DiagonalTO, learning),
-                ("rankone", ", RankOne", RankOneTO, learning),
-                ("alpha0", ", α = 0", DiagonalTO, ("beta",)),
-            )
-            if name == "adamw" or behind != "rankone"
-        ),
+    plain = [
+        Entry("diagonal", partial(_plain, DiagonalTO), _learned),
+        Entry("rankone", partial(_plain, RankOneTO), _learned),
+        Entry("alpha0", partial(_plain, partial(DiagonalTO, alpha=0.0)), _learned),
+        Entry("adamw", _adamw, _first_moment),
+        Entry("sgd", _sgd, _momentum),
+        Entry("schedulefree", _schedulefree, _gradient),
+        Entry("muon", _muon, _gradient),
+        Entry("adafactor", partial(_plain, torch.optim.Adafactor), _gradient),
+        Entry("lion", _lion, _gradient),
     ]
-    return {entry.name: entry for entry in entries}
+    estimates = {"diagonal": DiagonalTO, "rankone": RankOneTO, "alpha0": DiagonalTO}
+    on_estimate = [
+        Entry(name, partial(_on_estimate, inner.make, estimate), _learned, plain=inner.name)
+        for inner in plain
+        for learned, estimate in estimates.items()
+        if (name := f"{inner.name}-{learned}") in names.OPTIMIZERS
+    ]
+    entries = {entry.name: entry for entry in (*plain, *on_estimate)}
+    return {name: entries[name] for name in names.OPTIMIZERS}
 
 
 OPTIMIZERS: dict[str, Entry] = _registry()

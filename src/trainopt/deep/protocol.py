@@ -1,4 +1,4 @@
-"""The protocol of the deep study: studies/deep.toml, read, checked and typed."""
+"""The protocol of the deep study: protocols/deep.toml, read, checked and typed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,8 @@ from trainopt.bench.optimizers import Settings
 from trainopt.deep.optimizers import OPTIMIZERS, Entry, optimizer_named
 from trainopt.deep.runner import Plan
 from trainopt.deep.schedules import SCHEDULES
-from trainopt.deep.task import Size
-from trainopt.deep.tasks import task_named
+from trainopt.deep.tasks import Size, task_named
 from trainopt.study.toml import digest_of, protocol_table
-
-PATH = Path("studies/deep.toml")
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What the study runs, and how its results are judged; see studies/deep.toml.
+    """What the study runs, and how its results are judged; see protocols/deep.toml.
 
     Attributes:
         size: of all tasks.
@@ -118,15 +115,15 @@ class Protocol:
         )
 
 
-def read_protocol(path: Path = PATH, *, size: Size = "cpu", quick: bool = False) -> Protocol:
-    """Read a protocol for one size; with `quick`, its small version.
+def read_protocol(path: Path | None = None, *, size: Size = "cpu", quick: bool = False) -> Protocol:
+    """Read a protocol, the committed one by default, for one size; with `quick`, its small version.
 
     Raises:
         InputError: there is no such file, or something in it is missing or isn't known.
     """
     if size not in get_args(Size):
         raise InputError(f"The size is {size}: give one of {', '.join(get_args(Size))}.")
-    with protocol_table(path, "studies/deep.toml") as table:
+    with protocol_table(path, "deep") as table:
         return _protocol(table, size, quick)
 
 

@@ -23,8 +23,8 @@ from trainopt.bench.tune import open_storage
 from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import Protocol
 from trainopt.deep.search import Unit, is_done, results, run_unit
-from trainopt.deep.task import Ready, Size
-from trainopt.deep.tasks import TASKS
+from trainopt.deep.task import Ready
+from trainopt.deep.tasks import TASKS, Size
 from trainopt.study.processes import shared, spread
 from trainopt.study.storage import shared_storage
 
@@ -89,6 +89,7 @@ def _run(
                 task = family[0].budget.task
                 bar.describe(f"{task}: {family[0].optimizer}")
                 bar.counter(len(family))(len(family))
+                bar.finished(f"{task}: {', '.join(unit.optimizer for unit in family)}")
                 open_.remove(task)
                 if task not in open_:
                     export(protocol, out, storage_url)

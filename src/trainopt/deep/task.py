@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-Size: TypeAlias = Literal["cpu", "gpu"]
-"""How large a task is: for two CPU cores, or for a GPU."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +61,6 @@ class Ready:
         """The same with its rows on a device."""
         names = ("train", "tune", "validation", "probe")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
-
-
-@dataclass(frozen=True)
-class Task:
-    """An entry of the table of tasks.
-
-    Attributes:
-        name: on the command line and in results.
-        title: in tables and pictures.
-        build: reads the data and weights; raises `InputError` when a part is missing.
-        small: what the CPU size is, in words.
-        full: what the GPU size is.
-    """
-
-    name: str
-    title: str
-    build: Callable[[Size], Ready]
-    small: str
-    full: str
 
 
 def mean_loss(model: nn.Module, rows: Rows) -> Tensor:

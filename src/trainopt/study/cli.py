@@ -1,4 +1,4 @@
-"""The commands `trainopt study …`."""
+"""The commands `trainopt study convex`, `theory` and `memory`; each imports what it needs."""
 
 from __future__ import annotations
 
@@ -7,115 +7,119 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from trainopt.bench.errors import InputError
-from trainopt.bench.folder import write_manifest, writing
-from trainopt.bench.optimizers import OPTIMIZERS
-from trainopt.bench.provenance import cores
-from trainopt.bench.secrets import shown
-from trainopt.bench.terminal import sentences, show
-from trainopt.memory import human_bytes
-from trainopt.study.convex import run_convex
-from trainopt.study.convex_report import summary_cells, write_convex_report
-from trainopt.study.memory import memory_table
-from trainopt.study.protocol import read_protocol
-from trainopt.study.tables import Results, headline
-from trainopt.study.theory import ERRORS
-from trainopt.study.theory_run import run_theory
-
-app = typer.Typer(help="The studies behind the claims, with their committed protocols.")
+from trainopt.bench.names import MOST_SEEDS, OPTIMIZER_TITLES
+from trainopt.stopping import resumable
 
 
-@app.command()
 def convex(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results. Default: runs/convex.")
     ] = None,
-    quick: Annotated[bool, typer.Option(help="A few cases and trials, in minutes.")] = False,
-    protocol: Annotated[Path, typer.Option(help="The protocol.")] = Path("studies/convex.toml"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few cases and trials, in minutes.")
+    ] = False,
+    protocol: Annotated[
+        Path | None, typer.Option(help="A protocol file of your own. Default: the committed one.")
+    ] = None,
     storage: Annotated[
         str | None, typer.Option(help="Optuna storage URL, to share the work between machines.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes.")] = cores(),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. Default: the processors there are.")
+    ] = None,
 ) -> None:
     """Strongly convex problems: every optimizer tuned alike, with tests.
 
     The same command goes on where an interrupted one stopped.
     """
+    from rich.table import Table
+
+    from trainopt.bench.provenance import cores
+    from trainopt.bench.secrets import shown
+    from trainopt.bench.terminal import say, show
+    from trainopt.study.convex import run_convex
+    from trainopt.study.convex_report import summary_cells, write_convex_report
+    from trainopt.study.protocol import read_protocol
+    from trainopt.study.tables import Results, headline
+
     folder = out or Path("runs") / ("convex-quick" if quick else "convex")
-    with sentences():
-        chosen = read_protocol(protocol, quick)
-        try:
-            run_convex(chosen, folder, storage, workers, show=True)
-        except KeyboardInterrupt:
-            place = folder if storage is None else shown(storage)
-            print(
-                f"Stopped. What is finished is kept in {place}; the same command goes "
-                "on from there.",
-                file=sys.stderr,
-            )
-            raise typer.Exit(130) from None
+    chosen = read_protocol(protocol, quick)
+    with resumable(folder if storage is None else shown(storage)):
+        run_convex(chosen, folder, storage, workers or cores(), show=True)
         results = Results.load(folder, chosen)
-    columns, rows = summary_cells(write_convex_report(results, folder), results.references)
+        summary = write_convex_report(results, folder)
+    columns, rows = summary_cells(summary, results.references)
     table = Table(*columns, box=None, padding=(0, 1))
     for row in rows:
         table.add_row(*row)
     show(table)
-    print("\n" + "\n".join(headline(results)) + f"\nReport: {folder / 'report.html'}")
+    say("\n" + "\n".join(headline(results)) + f"\nReport: {folder / 'report.html'}")
 
 
-@app.command()
 def theory(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/theory"),
-    steps: Annotated[int, typer.Option(help="Steps of a run.")] = 100_000,
-    seeds: Annotated[int, typer.Option(help="Runs of each.")] = 20,
+    steps: Annotated[int, typer.Option(min=100, help="Steps of a run.")] = 100_000,
+    seeds: Annotated[int, typer.Option(min=2, max=MOST_SEEDS, help="Runs of each.")] = 20,
 ) -> None:
     """The O(1/t) theorems, measured, and where boundedness ends.
 
     Some 10 minutes; the same command goes on where an interrupted one stopped.
     """
-    with sentences():
+    from rich.table import Table
+
+    from trainopt.bench.terminal import say, show
+    from trainopt.study.theory import ERRORS
+    from trainopt.study.theory_run import run_theory
+
+    with resumable(out):
         slopes = run_theory(steps, seeds, out, lambda line: print(line, file=sys.stderr))
     table = Table("function", "optimizer", "quantity", "slope", "95 % interval", "at the end")
     for row in slopes.to_dict("records"):
         table.add_row(
             row["function"],
-            OPTIMIZERS[row["optimizer"]].title,
+            OPTIMIZER_TITLES[row["optimizer"]],
             ERRORS[row["quantity"]],
             f"{row['slope']:.2f}",
             f"{row['low']:.2f} to {row['high']:.2f}",
             f"{row['last']:.2e}",
         )
     show(table)
-    print(f"\nPictures and tables: {out}")
+    say(f"\nPictures and tables: {out}")
 
 
-@app.command()
 def memory(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/memory"),
     sizes: Annotated[str, typer.Option(help="Numbers of weights.")] = "10010,20020,100100,1001000",
 ) -> None:
     """Bytes of optimizer state and of a step's peak, measured and by formula."""
-    with sentences():
-        identity = {"sizes": _sizes(sizes)}
-        kept = context.with_resource(writing(out, "study memory", identity))
-        table = memory_table(identity["sizes"])
+    identity = {"sizes": _sizes(sizes)}
+
+    from rich.table import Table
+
+    from trainopt.bench.folder import write_manifest, writing
+    from trainopt.bench.terminal import say, show
+    from trainopt.memory import human_bytes
+    from trainopt.study.memory import memory_table
+
+    kept = context.with_resource(writing(out, "study memory", identity))
+    table = memory_table(identity["sizes"])
     write_manifest(out, {**kept, **identity})
     table.to_csv(out / "memory.csv", index=False)
     shown = Table("d", "optimizer", "state", "by formula", "opt.memory()", "peak", "by formula")
     for row in table.astype(object).where(table.notna(), None).to_dict("records"):
         shown.add_row(
             f"{row['d']:,}",
-            OPTIMIZERS[row["optimizer"]].title,
+            OPTIMIZER_TITLES[row["optimizer"]],
             *(
                 "–" if row[name] is None else human_bytes(row[name])
                 for name in ("state", "state_formula", "memory", "peak", "peak_formula")
             ),
         )
     show(shown)
-    print(f"\n– : it doesn't fit here, or torch's optimizers don't say. Table: {out}/memory.csv")
+    say(f"\n– : it doesn't fit here, or torch's optimizers don't say. Table: {out}/memory.csv")
 
 
 def _sizes(text: str) -> list[int]:
@@ -123,6 +127,6 @@ def _sizes(text: str) -> list[int]:
         sizes = [int(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"The sizes are {text}: give whole numbers with commas.") from None
-    if min(sizes) < 1:
-        raise InputError(f"The sizes are {text}: give numbers of at least 1.")
+    if not all(1 <= size <= 10**12 for size in sizes):
+        raise InputError(f"The sizes are {text}: give numbers from 1 to 10^12.")
     return sizes

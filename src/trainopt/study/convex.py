@@ -103,6 +103,7 @@ def _search(
         for unit in shared(_work, list(jobs), workers):
             bar.describe(f"{unit[0].name}: {unit[1]}")
             bar.counter(_cost(unit))(1)
+            bar.finished(f"{unit[0].name}: {unit[1]}, search {unit[2]}")
     _export(units, protocol, storage, out)
 
 

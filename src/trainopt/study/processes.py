@@ -1,10 +1,9 @@
-"""Work spread over processes that end at once with Ctrl-C, and with their parent."""
+"""Work spread over processes, which end with their parent and when it stops."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -12,6 +11,8 @@ from functools import partial
 from typing import TypeVar
 
 import torch
+
+from trainopt.stopping import end, held_back
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")
@@ -26,12 +27,15 @@ def spread(work: Callable[[Job], Done], jobs: Sequence[Job], workers: int) -> It
         workers: number of processes.
     """
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as executor:
         try:
-            for future in as_completed([executor.submit(work, job) for job in jobs]):
+            with held_back():  # the processes are started here
+                futures = [executor.submit(work, job) for job in jobs]
+            for future in as_completed(futures):
                 yield future.result()
         except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
+            end(set(multiprocessing.active_children()) - others)
             raise
 
 
@@ -63,7 +67,6 @@ def _named(
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None

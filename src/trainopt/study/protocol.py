@@ -45,7 +45,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What the study runs, and how its results are judged; see studies/convex.toml.
+    """What the study runs, and how its results are judged; see protocols/convex.toml.
 
     Attributes:
         cases: the problems.
@@ -87,13 +87,13 @@ class Protocol:
         return (*self.budgets, *more)
 
 
-def read_protocol(path: Path, quick: bool = False) -> Protocol:
-    """Read a protocol; with `quick`, its small version.
+def read_protocol(path: Path | None = None, quick: bool = False) -> Protocol:
+    """Read a protocol, the committed one by default; with `quick`, its small version.
 
     Raises:
         InputError: there is no such file, or something in it isn't known.
     """
-    with protocol_table(path, "studies/convex.toml") as table:
+    with protocol_table(path, "convex") as table:
         return _protocol(table, quick)
 
 

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -32,26 +33,33 @@ def digest_of(table: dict[str, Any], *more: Any, quick: bool) -> str:
 
 
 @contextmanager
-def protocol_table(path: Path, example: str) -> Iterator[dict[str, Any]]:
-    """The file's table; a key that is missing from it, within the block, becomes a sentence.
+def protocol_table(path: Path | None, name: str) -> Iterator[dict[str, Any]]:
+    """The file's table; what is missing from it or misshapen, within the block, becomes a sentence.
 
     Args:
-        path: the file.
-        example: a protocol that has all keys.
+        path: the file; None reads the committed protocol, which is a part of the package.
+        name: of the committed protocol, which has all keys.
 
     Raises:
         InputError: there is no such file, it isn't TOML, or it lacks something.
     """
+    committed = resources.files("trainopt") / "protocols" / f"{name}.toml"
+    source = committed if path is None else path
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError:
+        table = tomllib.loads(source.read_text(encoding="utf-8"))
+    except FileNotFoundError:
         raise InputError(
-            f"There is no protocol {path}: run this in a clone of trainopt, or give one with "
-            "--protocol."
+            f"There is no protocol {source}: leave out --protocol for the committed one."
         ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} isn't TOML ({error}): mend that line.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{source} isn't TOML ({error}): correct that line.") from error
     try:
         yield table
     except KeyError as error:
-        raise InputError(f"{path} lacks {error}: add it, as in {example}.") from error
+        raise InputError(f"{source} lacks {error}: add it, as in {committed}.") from error
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{source} can't be read as a protocol ({error}): compare it with {committed}."
+        ) from error

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
-from trainopt.bench.data import DATASETS, load_file
+from trainopt.bench.data import DATASETS, Dataset, load_file
 from trainopt.bench.errors import InputError, did_you_mean
+from trainopt.bench.names import PROBLEMS
 from trainopt.bench.problems.huber import HUBER
 from trainopt.bench.problems.logistic import LOGISTIC
 from trainopt.bench.problems.model import Model
@@ -19,17 +19,9 @@ __all__ = ["MODELS", "PROBLEMS", "Model", "Problem", "build"]
 
 MODELS: dict[str, Model] = {model.name: model for model in (LOGISTIC, SOFTMAX, RIDGE, SVM, HUBER)}
 
-# name -> data set, model, batch size
-PROBLEMS: dict[str, tuple[str, str, int]] = {
-    "digits-softmax": ("digits", "softmax", 32),
-    "digits-svm": ("digits", "svm", 32),
-    "wine-softmax": ("wine", "softmax", 32),
-    "breast-cancer-logistic": ("breast-cancer", "logistic", 32),
-    "breast-cancer-svm": ("breast-cancer", "svm", 32),
-    "diabetes-ridge": ("diabetes", "ridge", 32),
-    "mnist-softmax": ("mnist", "softmax", 128),
-    "mnist-svm": ("mnist", "svm", 128),
-}
+
+# 1/(n l2), which solvers take, must stay above 0 in their arithmetic.
+_LARGEST_L2 = 1e9
 
 
 def build(
@@ -51,8 +43,10 @@ def build(
     Raises:
         InputError: a name isn't known, arguments don't go together, or the file can't be used.
     """
-    if not (l2 > 0 and math.isfinite(l2)):
-        raise InputError(f"l2 is {l2:g}: give a positive number, such as 1e-3.")
+    if not 0 < l2 <= _LARGEST_L2:
+        raise InputError(
+            f"l2 is {l2:g}: give a positive number of at most {_LARGEST_L2:g}, such as 1e-3."
+        )
     if batch_size is not None and batch_size < 1:
         raise InputError(f"The batch size is {batch_size}: give at least 1.")
     if name in PROBLEMS:
@@ -62,7 +56,8 @@ def build(
                 f"or name a model ({', '.join(MODELS)}) instead."
             )
         data_name, model_name, default = PROBLEMS[name]
-        return Problem(name, DATASETS[data_name](), MODELS[model_name], l2, batch_size or default)
+        dataset = DATASETS[data_name]()
+        return _problem(name, dataset, MODELS[model_name], l2, batch_size, default)
     if name not in MODELS:
         raise InputError(_unknown(name))
     if data is None:
@@ -74,12 +69,25 @@ def build(
     dataset = load_file(data, target, task_is_regression=model.accuracy is None)
     if reason := model.fits(dataset):
         raise InputError(reason)
-    return Problem(f"{dataset.name}-{name}", dataset, model, l2, batch_size or 32)
+    return _problem(f"{dataset.name}-{name}", dataset, model, l2, batch_size, 32)
+
+
+def _problem(
+    name: str, dataset: Dataset, model: Model, l2: float, batch_size: int | None, default: int
+) -> Problem:
+    problem = Problem(name, dataset, model, l2, batch_size or default)
+    if batch_size is not None and batch_size > problem.n:
+        raise InputError(
+            f"The batch size is {batch_size}, and {dataset.name} has {problem.n} training rows: "
+            "give at most that many."
+        )
+    return problem
 
 
 def _unknown(name: str) -> str:
     hint = did_you_mean(name, [*PROBLEMS, *MODELS])
+    shown = name or "without a name"
     return (
-        f"There is no problem {name}: {hint}choose one of {', '.join(PROBLEMS)}, "
+        f"There is no problem {shown}: {hint}choose one of {', '.join(PROBLEMS)}, "
         f"or a model ({', '.join(MODELS)}) with a file."
     )

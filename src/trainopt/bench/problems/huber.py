@@ -52,7 +52,6 @@ def _solve(x: Features, y: NDArray[Any], outputs: int, l2: float) -> NDArray[np.
 
 HUBER = Model(
     name="huber",
-    title="Huber regression",
     fits=needs_number,
     outputs=lambda dataset: 1,
     loss=_loss,

@@ -45,7 +45,6 @@ def solve(x: Features, y: NDArray[Any], outputs: int, l2: float) -> NDArray[np.f
 
 LOGISTIC = Model(
     name="logistic",
-    title="logistic regression",
     fits=_fits,
     outputs=lambda dataset: 1,
     loss=_loss,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainopt.bench.data import Dataset, Features
+from trainopt.bench.names import MODEL_TITLES
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,6 @@ class Model:
 
     Attributes:
         name: what the model is called on the command line.
-        title: the same in words.
         fits: why a data set can't be used, as a sentence for the user; None when it can.
         outputs: the number of columns of W.
         loss: mean ℓ over the rows, a differentiable scalar, from scores and targets.
@@ -33,13 +33,17 @@ class Model:
     """
 
     name: str
-    title: str
     fits: Callable[[Dataset], str | None]
     outputs: Callable[[Dataset], int]
     loss: Callable[[Tensor, Tensor], Tensor]
     slope: Callable[[Tensor, Tensor], Tensor]
     accuracy: Callable[[Tensor, Tensor], Tensor] | None
     solve: Callable[[Features, NDArray[Any], int, float], NDArray[np.float64]]
+
+    @property
+    def title(self) -> str:
+        """The name in words."""
+        return MODEL_TITLES[self.name]
 
 
 def needs_classes(dataset: Dataset) -> str | None:

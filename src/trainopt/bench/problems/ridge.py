@@ -29,7 +29,6 @@ def _solve(x: Features, y: NDArray[Any], outputs: int, l2: float) -> NDArray[np.
 
 RIDGE = Model(
     name="ridge",
-    title="ridge regression",
     fits=needs_number,
     outputs=lambda dataset: 1,
     loss=_loss,

@@ -30,7 +30,6 @@ def _solve(x: Features, y: NDArray[Any], outputs: int, l2: float) -> NDArray[np.
 
 SOFTMAX = Model(
     name="softmax",
-    title="multinomial logistic regression",
     fits=needs_classes,
     outputs=lambda dataset: dataset.classes or 0,
     loss=functional.cross_entropy,

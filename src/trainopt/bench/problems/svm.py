@@ -45,7 +45,6 @@ def _solve(x: Features, y: NDArray[Any], outputs: int, l2: float) -> NDArray[np.
 
 SVM = Model(
     name="svm",
-    title="support vector machine, squared hinge",
     fits=needs_classes,
     outputs=_outputs,
     loss=_loss,

@@ -14,7 +14,8 @@ from torch.nn import functional
 from trainopt.bench.data.named import SOURCES
 from trainopt.bench.errors import InputError
 from trainopt.deep.models import CNN, ResNet
-from trainopt.deep.task import Ready, Rows, Size, Task, split
+from trainopt.deep.task import Ready, Rows, split
+from trainopt.deep.tasks import Size
 
 
 def _images(pixels: Any, labels: NDArray[Any], channels: int) -> Rows:
@@ -25,7 +26,8 @@ def _images(pixels: Any, labels: NDArray[Any], channels: int) -> Rows:
     return Rows((x,), torch.from_numpy(np.asarray(labels, dtype=np.int64)))
 
 
-def _cnn(size: Size) -> Ready:
+def cnn(size: Size) -> Ready:
+    """Build the task cnn."""
     source = SOURCES["mnist"]
     pixels, labels, _ = source.read()
     parts = split(_images(pixels, labels, 1), tune=500, validation=500, probe=500)
@@ -34,7 +36,8 @@ def _cnn(size: Size) -> Ready:
     return Ready(**parts, model=partial(CNN, width), tokens=1, facts=facts)
 
 
-def _resnet(size: Size) -> Ready:
+def resnet(size: Size) -> Ready:
+    """Build the task resnet."""
     source = SOURCES["fashion"]
     pixels, labels, _ = source.read()
     # The last 10 000 are the set's own test images; the CPU size takes a part of all.
@@ -50,7 +53,8 @@ def _resnet(size: Size) -> Ready:
     return Ready(**parts, model=make, tokens=1, facts=facts)
 
 
-def _resnet18(size: Size) -> Ready:
+def resnet18(size: Size) -> Ready:
+    """Build the task resnet18."""
     from sklearn.datasets import fetch_openml
 
     try:
@@ -79,26 +83,3 @@ class _Augmented(ResNet):
             padded = functional.pad(images, (4, 4, 4, 4))
             images = padded[:, :, top : top + height, left : left + width]
         return super().forward(images)
-
-
-CNN_TASK = Task(
-    "cnn",
-    "CNN on MNIST",
-    _cnn,
-    "8 and 16 channels, 3 500 images",
-    "32 and 64 channels, 3 500 images",
-)
-RESNET_TASK = Task(
-    "resnet",
-    "ResNet on Fashion-MNIST",
-    _resnet,
-    "one block in each of three stages of 8, 16 and 32 channels, 9 000 of the images",
-    "ResNet-18, all images",
-)
-RESNET18_TASK = Task(
-    "resnet18",
-    "ResNet-18 on CIFAR-10",
-    _resnet18,
-    "none: GPU only",
-    "ResNet-18 for 32×32, flips and shifts",
-)

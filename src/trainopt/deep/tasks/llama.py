@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from trainopt.bench.data.weights import SMOLLM2, smollm2
 from trainopt.bench.errors import InputError
 from trainopt.deep.stored import stored
-from trainopt.deep.task import Ready, Rows, Size, Task, pieces, split
+from trainopt.deep.task import Ready, Rows, pieces, split
+from trainopt.deep.tasks import Size
 from trainopt.deep.tasks.novels import SOURCE, whole_text, windows
 
 _TRAINED = 1  # layers of the CPU size
@@ -58,8 +59,18 @@ class Tied(nn.Module):
         return hidden @ embedding.T
 
 
-def _llama(lora: bool, size: Size) -> Ready:
-    if lora:
+def full(size: Size) -> Ready:
+    """Build the task llama."""
+    return _llama(size, with_lora=False)
+
+
+def lora(size: Size) -> Ready:
+    """Build the task llama-lora."""
+    return _llama(size, with_lora=True)
+
+
+def _llama(size: Size, with_lora: bool) -> Ready:
+    if with_lora:
         _require_peft()
     llama, tokenizer = smollm2()
     llama.eval()
@@ -72,13 +83,13 @@ def _llama(lora: bool, size: Size) -> Ready:
     if size == "gpu":
         parts = split(rows, tune=128, validation=256, probe=64)
         body, embedding = llama.model, llama.model.embed_tokens.weight.detach()
-        make = partial(_with_lora, body, embedding) if lora else partial(_whole, body)
+        make = partial(_with_lora, body, embedding) if with_lora else partial(_whole, body)
         return Ready(**parts, model=make, tokens=_LENGTH[size], facts=facts)
     parts, symbols = _stored(llama, rows)
     output = llama.model.embed_tokens.weight.detach()[symbols].clone()
     facts["symbols"] = len(symbols)
     body = _top(llama)
-    make = partial(_with_lora if lora else _top_trained, body, output)
+    make = partial(_with_lora if with_lora else _top_trained, body, output)
     return Ready(**parts, model=make, tokens=_LENGTH[size], facts=facts)
 
 
@@ -152,23 +163,3 @@ def _require_peft() -> None:
         import peft  # noqa: F401
     except ImportError as error:
         raise InputError("LoRA needs peft: pip install 'trainopt[llm]'.") from error
-
-
-_SMALL = (
-    f"of the last of 30 layers, on stored outputs of the frozen layers below; windows of "
-    f"{_LENGTH['cpu']} tokens, softmax over the symbols that occur in them"
-)
-FULL_TASK = Task(
-    "llama",
-    "SmolLM2 on Austen",
-    partial(_llama, False),
-    f"all weights {_SMALL}",
-    "all 134.5 M parameters are trained, windows of 512 tokens",
-)
-LORA_TASK = Task(
-    "llama-lora",
-    "SmolLM2 on Austen, LoRA",
-    partial(_llama, True),
-    f"rank {_RANK} beside all linear maps {_SMALL}",
-    f"rank {_RANK} beside all linear maps, windows of 512 tokens",
-)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from trainopt.bench.data.text import AUSTEN, austen
 from trainopt.deep.models import Decoder
-from trainopt.deep.task import Ready, Rows, Size, Task, split
+from trainopt.deep.task import Ready, Rows, split
+from trainopt.deep.tasks import Size
 
 SOURCE = f"Jane Austen's six novels, {AUSTEN.title}"
 
@@ -37,7 +38,8 @@ def windows(symbols: Tensor, length: int) -> Rows:
     return Rows((inputs,), targets)
 
 
-def _transformer(size: Size) -> Ready:
+def transformer(size: Size) -> Ready:
+    """Build the task transformer."""
     content = np.frombuffer(whole_text().encode(), np.uint8)
     alphabet, symbols = np.unique(content, return_inverse=True)
     length = {"cpu": 64, "gpu": 256}[size]
@@ -47,12 +49,3 @@ def _transformer(size: Size) -> Ready:
     shape = {"cpu": {"width": 64, "layers": 2}, "gpu": {"width": 384, "layers": 6}}[size]
     make = partial(Decoder, len(alphabet), length, **shape)
     return Ready(**parts, model=make, tokens=length, facts={"data": f"{SOURCE}, as bytes"})
-
-
-TRANSFORMER_TASK = Task(
-    "transformer",
-    "Transformer on Austen's bytes",
-    _transformer,
-    "2 layers of width 64, windows of 64 bytes",
-    "6 layers of width 384, windows of 256 bytes",
-)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from trainopt.bench.data.text import SENTIMENT, sentiment
 from trainopt.bench.data.weights import MINILM, minilm
 from trainopt.deep.stored import stored
-from trainopt.deep.task import Ready, Rows, Size, Task, split
+from trainopt.deep.task import Ready, Rows, split
+from trainopt.deep.tasks import Size
 
 _LENGTH = 24  # tokens; more than three in four of the sentences are no longer
 _TRAINED = 2  # layers of the CPU size
@@ -68,7 +69,8 @@ class Top(nn.Module):
         return hidden
 
 
-def _encoder(size: Size) -> Ready:
+def encoder(size: Size) -> Ready:
+    """Build the task encoder."""
     bert, tokenizer = minilm()
     bert.pooler = None  # it belongs to another use of the model, and gets no gradient
     bert.eval()
@@ -123,12 +125,3 @@ def _fresh(encoder: nn.Module, width: int) -> nn.Module:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return model
-
-
-ENCODER_TASK = Task(
-    "encoder",
-    "MiniLM on sentiment",
-    _encoder,
-    "the last 2 of 6 layers and the head are trained, on stored outputs of the frozen layers below",
-    "all 22.7 M parameters are trained",
-)

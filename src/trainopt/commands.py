@@ -1,0 +1,249 @@
+"""All commands: the one module that knows them, and every kind of problem.
+
+A command imports what it needs when it runs. Here, and where the commands of a group are declared,
+only names are known, so that `--version`, `--help` and `list` are there at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import trainopt
+from trainopt.bench import names
+from trainopt.bench.errors import InputError
+from trainopt.bench.terminal import sentences
+from trainopt.benchmarks.cli import step
+from trainopt.deep import names as deep_names
+from trainopt.deep.cli import deep
+from trainopt.deep.tasks import TASKS
+from trainopt.stopping import resumable
+from trainopt.study.cli import convex, memory, theory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class _Commands(TyperGroup):
+    """What a user can put right is one sentence, whichever command finds it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with sentences():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Trainable Optimizers: compare them with what you would use instead, on real data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+study = typer.Typer(
+    help="The studies behind the claims, with their committed protocols.", no_args_is_help=True
+)
+for command in (convex, deep, theory, memory):
+    study.command()(command)
+bench = typer.Typer(help="Speed against peers in the same run.", no_args_is_help=True)
+bench.callback()(lambda: None)  # keeps `step` a command of its own
+bench.command()(step)
+app.add_typer(study, name="study")
+app.add_typer(bench, name="bench")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(trainopt.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def compare(
+    problem: Annotated[str, typer.Argument(help="A name from `trainopt list`.")],
+    optimizers: Annotated[
+        str | None,
+        typer.Option(
+            help="Names from `trainopt list`; alpha0 is always added. "
+            f"Default: {','.join(names.DEFAULT)}; for a deep task all."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Passes over the data per run. Default: 10; a deep task has its steps."
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=names.MOST_SEEDS,
+            help="Final runs per optimizer. Default: 5; 3 for a deep task.",
+        ),
+    ] = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Tuning trials per optimizer; 0: no tuning. Default: 16; 6 for a deep task.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results. Default: runs/PROBLEM.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A CSV or LIBSVM file of your own; PROBLEM is a model.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="The target column of the CSV file.")] = None,
+    l2: Annotated[
+        float | None, typer.Option(help="Strength of the regularisation. Default: 0.001.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows in a mini-batch. Default: the problem's own.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Optuna storage URL, to share the tuning between machines."),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Of a deep task: cpu, gpu, or auto (default): gpu where there is one."),
+    ] = None,
+    protocol: Annotated[
+        Path | None, typer.Option(help="Of a deep task: a protocol of your own.")
+    ] = None,
+) -> None:
+    """Train one real problem or deep task with every optimizer, tuned alike, and write a report.
+
+    The same command goes on where an interrupted one stopped.
+    """
+    if out is None:
+        out = Path("runs") / (problem if data is None else f"{data.stem}-{problem}")
+    if problem in TASKS:
+        not_for_tasks = {
+            "--epochs": epochs, "--data": data, "--target": target, "--l2": l2,
+            "--batch-size": batch_size,
+        }  # fmt: skip
+        _refuse(
+            not_for_tasks,
+            f"{problem} is a deep task, whose runs a protocol describes: change a copy of "
+            "src/trainopt/protocols/deep.toml, give it with --protocol, and leave out",
+        )
+        from trainopt.deep.cli import compare_task
+
+        compare_task(problem, optimizers, tune, seeds, out, storage, size or "auto", protocol)
+        return
+    for name in (optimizers or "").split(","):
+        if name.strip() in deep_names.OPTIMIZERS.keys() - names.OPTIMIZERS.keys():
+            raise InputError(
+                f"The optimizer {name.strip()} is for deep tasks: choose another, or one of the "
+                f"tasks {', '.join(TASKS)}."
+            )
+    _refuse({"--size": size, "--protocol": protocol}, f"{problem} is no deep task: leave out")
+    from trainopt.bench.comparison import compare as run_comparison
+    from trainopt.bench.secrets import shown
+
+    trials = 16 if tune is None else tune
+    with resumable(out if storage is None else f"{out} and {shown(storage)}"):
+        table = run_comparison(
+            problem,
+            names.DEFAULT if optimizers is None else optimizers,
+            epochs=10 if epochs is None else epochs,
+            seeds=5 if seeds is None else seeds,
+            tune=trials,
+            out=out,
+            data=data,
+            target=target,
+            l2=1e-3 if l2 is None else l2,
+            batch_size=batch_size,
+            storage=storage,
+            progress=True,
+        )
+    _end(table, trials > 0, out)
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Raise for the first option that was given a value."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"{why} {name}.")
+
+
+@app.command("list")
+def list_() -> None:
+    """Show the problems, the models for your own file, the deep tasks, and the optimizers."""
+    _show_names(
+        "Problems",
+        ("problem", "data", "model"),
+        (
+            (name, data, names.MODEL_TITLES[model])
+            for name, (data, model, _) in names.PROBLEMS.items()
+        ),
+    )
+    _show_names(
+        "Models for a file of your own (--data)",
+        ("model", "what it is"),
+        names.MODEL_TITLES.items(),
+    )
+    _show_names(
+        "Deep tasks",
+        ("task", "what it is", "on a CPU"),
+        ((task.name, task.title, task.small) for task in TASKS.values()),
+    )
+    columns = ("optimizer", "title", "settings that are tuned")
+    for heading, table in (
+        ("Optimizers", names.OPTIMIZERS),
+        ("Optimizers of the deep tasks", deep_names.OPTIMIZERS),
+    ):
+        rows = ((name, title, ", ".join(settings)) for name, (title, settings) in table.items())
+        _show_names(heading, columns, rows)
+
+
+def _show_names(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
+    """Print a table as wide as the terminal; long cells go on in the next line."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder that `trainopt compare` made.")],
+) -> None:
+    """Draw the report of a results folder again."""
+    from trainopt.bench.folder import Folder
+    from trainopt.bench.report import write_report
+
+    results = Folder.load(folder)
+    _end(write_report(results), results.manifest["identity"]["tune"] > 0, folder)
+
+
+def _end(table: pd.DataFrame, searched: bool, folder: Path) -> None:
+    """Print the final table, what it says, and where the report is."""
+    from trainopt.bench.report import text_table, verdict
+    from trainopt.bench.terminal import say, show
+
+    show(text_table(table))
+    say(f"\n{verdict(table, searched)}\nReport: {folder / 'report.html'}")

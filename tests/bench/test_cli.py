@@ -7,10 +7,10 @@ import time
 
 import pandas as pd
 import pytest
-from trainopt.bench.cli import app
 from typer.testing import CliRunner
 
 import trainopt
+from trainopt.commands import app
 
 QUICK = ["--optimizers", "diagonal,adam", "--epochs", "2", "--seeds", "2", "--tune", "2"]
 

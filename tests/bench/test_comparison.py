@@ -281,7 +281,7 @@ def test_a_folder_with_other_files_is_not_touched(tmp_path):
 
 
 def test_a_model_too_large_for_full_to_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr("trainopt.optim.estimator.available_bytes", lambda device: 1000)
+    monkeypatch.setattr("trainopt.optim.checks.available_bytes", lambda device: 1000)
     with pytest.raises(InputError, match=r"full can't be built: A needs 7056 bytes") as caught:
         compare(tmp_path / "out", optimizers="full")
     assert str(caught.value).endswith("such as --optimizers diagonal,rankone,adam,sgd.")

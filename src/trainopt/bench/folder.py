@@ -15,12 +15,12 @@ import pandas as pd
 from trainopt.bench.errors import InputError
 from trainopt.bench.lock import HOLDER, LOCK, UNFINISHED, locked
 from trainopt.bench.optimizers import Settings
-from trainopt.bench.provenance import provenance, read_makers, with_maker
+from trainopt.bench.provenance import MADE_BY, commands, provenance, read_makers, with_maker
 from trainopt.bench.runner import Row
 
 _OURS = re.compile(f"{re.escape(LOCK)}|{re.escape(HOLDER)}|{UNFINISHED.pattern}")
 _DIGEST = 64
-_PARTS = {"identity", "title", "n", "dim", "optimum", "tuned", "command", "versions", "machine"}
+_PARTS = {"identity", "title", "n", "dim", "optimum", "tuned", MADE_BY}
 _COLUMNS = {
     *("optimizer", "seed", "epoch", "step", "seconds", "settings", "state_bytes"),
     *("train_loss", "suboptimality", "estimator_error", "val_loss", "val_accuracy"),
@@ -122,8 +122,8 @@ class Folder:
 
 
 def _maker(manifest: dict[str, Any]) -> str:
-    command = manifest.get("command")
-    return f", but of `{command}`" if isinstance(command, str) else ", but something else"
+    makers = commands(manifest).splitlines()
+    return f", but of `{makers[-1]}`" if makers and makers[-1] else ", but something else"
 
 
 def claimed(path: Path, command: str, identity: dict[str, Any]) -> dict[str, Any] | None:

@@ -89,7 +89,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(tmp_path, start):
     arguments += ["--epochs", "5", "--tune", "2", "--seeds"]
     # More seeds than it can run before the signal comes, however busy the machine is.
     process = start(
-        [sys.executable, "-m", "trainopt", *map(str, arguments), "100000"], stderr=subprocess.PIPE
+        [sys.executable, "-m", "trainopt", *map(str, arguments), "10000"], stderr=subprocess.PIPE
     )
     while not (tmp_path / "out" / "runs.parquet").exists():
         assert process.poll() is None, process.communicate()[1]

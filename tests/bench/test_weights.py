@@ -42,10 +42,9 @@ def npm_archive(content):
 def test_an_npm_package_is_packed_by_npm_read_and_unpacked(monkeypatch):
     content = a_tarball({"package/one.json": b"1", "package/deep/two.txt": b"22"})
 
-    def run(command, **_):
-        folder = command[command.index("--pack-destination") + 1]
+    def run(command, cwd, **_):
         assert command[:2] == ["npm", "pack"]
-        (archive.Path(folder) / "p-1.tgz").write_bytes(content)
+        (cwd / "fetched" / "p-1.tgz").write_bytes(content)
 
     monkeypatch.setattr(archive.subprocess, "run", run)
     package = npm_archive(content)

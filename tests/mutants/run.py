@@ -53,8 +53,9 @@ def fails(mutant: dict[str, object]) -> bool:
             capture_output=True,
             check=False,
         )
-        # 1: tests failed; a crash of the process is noticed, too.
-        return done.returncode == 1 or done.returncode < 0
+        if done.returncode > 1:
+            sys.exit(f"the tests of {mutant['file']} can't run: {done.stdout.decode()[-2000:]}")
+        return done.returncode != 0  # a crash of the process is noticed, too
 
 
 if __name__ == "__main__":

@@ -25,16 +25,17 @@ def check_memory(params: Sequence[Tensor], state: Sequence[Sequence[Tensor]] = (
         params: whose weights and gradients are looked at.
         state: a list per variable, each as long as `params`.
     """
-    for what, tensors, written in (
+    lists: list[tuple[str, Sequence[Tensor | None], bool]] = [
         ("data", params, True),
         ("gradient", [p.grad for p in params], False),
         *(("state", variables, True) for variables in state),
-    ):
+    ]
+    for what, tensors, written in lists:
         # A DTensor and a tensor on "meta" have no address of their own.
         plain = [
             (p, x)
             for p, x in zip(params, tensors, strict=True)
-            if type(x) in (Tensor, Parameter) and x.device.type in ("cpu", "cuda")
+            if x is not None and type(x) in (Tensor, Parameter) and x.device.type in ("cpu", "cuda")
         ]
         if 0 in [x.data_ptr() for _, x in plain]:
             for p, x in plain:

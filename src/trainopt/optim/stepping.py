@@ -70,7 +70,8 @@ class TO(TrainableOptimizer):
 
         optimizer = TO(Estimator(params, form=LowRank(8)), lr=0.1)
 
-    The two are one from then on: they share groups, state, clocks and the last step.
+    The two are one from then on: they share groups, state, clocks and the last step, also after
+    this one has loaded a state dict, and in copies. Load state dicts and add groups here, not there.
 
     Args:
         estimator: an `Estimator` without a step of its own.
@@ -113,6 +114,16 @@ class TO(TrainableOptimizer):
         self.state = estimator.state
         self._last = estimator._last
         estimator.param_groups = self.param_groups
+        self.estimator = estimator
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "estimator": self.estimator}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take groups and state, of a copy or a state dict; the estimator takes the same ones."""
+        super().__setstate__(state)
+        self.estimator.state, self.estimator.param_groups = self.state, self.param_groups
+        self.estimator._last = self._last
 
 
 _OPTIONS = (

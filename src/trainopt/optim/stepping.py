@@ -71,7 +71,8 @@ class TO(TrainableOptimizer):
         optimizer = TO(Estimator(params, form=LowRank(8)), lr=0.1)
 
     The two are one from then on: they share groups, state, clocks and the last step, also after
-    this one has loaded a state dict, and in copies. Load state dicts and add groups here, not there.
+    this one has loaded a state dict, and in copies. Load state dicts and add groups here, not in
+    the estimator.
 
     Args:
         estimator: an `Estimator` without a step of its own.

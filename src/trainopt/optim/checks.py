@@ -160,7 +160,6 @@ def variables_fit(
     devices = [p.device for p in params]
     return all(
         set(map(type, values)) == {Tensor}
-        and {x.layout for x in values} == {torch.strided}
         and {x.dtype for x in values} == {dtype}
         and [x.shape for x in values] == shapes_of
         and [x.device for x in values] == devices

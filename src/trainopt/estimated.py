@@ -7,7 +7,6 @@ sees Ĝ where it would have seen the mini-batch gradient g.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, overload
@@ -17,9 +16,9 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
 from .optim import Estimator
+from .optim.pairing import PREFIX, check_pair, check_same_params, params_of, split
 
 # The estimator's part of a state dict: a prefix in a parameter's state, a key in the first group.
-_PREFIX = "estimator."
 _GROUPS = "estimator"
 
 
@@ -50,7 +49,7 @@ class Estimated(Optimizer):
     """
 
     def __init__(self, optimizer: Optimizer, estimator: Estimator) -> None:
-        _check(optimizer, estimator)
+        check_pair(optimizer, estimator)
         # What unpickling does. Optimizer.__init__ would make groups of its own.
         self.__setstate__({"optimizer": optimizer, "estimator": estimator})
 
@@ -89,7 +88,7 @@ class Estimated(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        _check_params(self.optimizer, self.estimator)
+        check_same_params(self.optimizer, self.estimator)
         started = [group["step"] > 0 for group in self.estimator.param_groups]
         self.estimator.learn()
         self._hold_fresh_clocks(started)
@@ -238,9 +237,11 @@ class Estimated(Optimizer):
         inner = self.optimizer.state_dict()
         state = {key: dict(entry) for key, entry in inner["state"].items()}
         learned = self.estimator.state
-        for key, p in zip(_params(inner["param_groups"]), _params(self.param_groups), strict=True):
+        for key, p in zip(
+            params_of(inner["param_groups"]), params_of(self.param_groups), strict=True
+        ):
             for name, value in learned.get(p, {}).items():
-                state.setdefault(key, {})[_PREFIX + name] = value
+                state.setdefault(key, {})[PREFIX + name] = value
         groups = [
             {**group, "params": len(group["params"])} for group in self.estimator.param_groups
         ]
@@ -257,7 +258,7 @@ class Estimated(Optimizer):
             ValueError: it holds no estimator, another variant of it, or other groups. Whatever one
                 of the two raises, neither has been changed.
         """
-        _check_params(self.optimizer, self.estimator)
+        check_same_params(self.optimizer, self.estimator)
         state_dict = state_dict.copy()
         for before in self._optimizer_load_state_dict_pre_hooks.values():
             state_dict = before(self, state_dict) or state_dict
@@ -278,11 +279,11 @@ class Estimated(Optimizer):
                     f"the state dict has groups of {saved} parameters, the optimizer has {sizes}: "
                     "make both with the same groups."
                 )
-        key_of = dict(zip(_params(self.param_groups), _params(inner_groups), strict=True))
+        key_of = dict(zip(params_of(self.param_groups), params_of(inner_groups), strict=True))
         inner: dict[Any, Any] = {}
         learned: dict[Any, Any] = {}
         for key, entry in state_dict["state"].items():
-            parts = _split(entry)
+            parts = split(entry)
             for part, state in zip(parts, (inner, learned), strict=True):
                 if part:
                     state[key] = part
@@ -312,49 +313,3 @@ class Estimated(Optimizer):
 
     def __repr__(self) -> str:
         return f"Estimated({self.optimizer!r}, {self.estimator!r})"
-
-
-def _check(optimizer: Optimizer, estimator: Estimator) -> None:
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(
-            f"optimizer is a {type(optimizer).__name__}: give a torch optimizer, such as "
-            "torch.optim.AdamW(model.parameters())."
-        )
-    if not isinstance(estimator, Estimator):
-        raise TypeError(
-            f"estimator is a {type(estimator).__name__}: give an Estimator, or a DiagonalTO, "
-            "RankOneTO or FullTO."
-        )
-    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty:
-        raise TypeError(
-            f"{type(optimizer).__name__} evaluates the model within its step, at weights that have "
-            "no estimate: give an optimizer whose step needs no closure."
-        )
-    _check_params(optimizer, estimator)
-    if any(group.get("maximize") for group in estimator.param_groups):
-        raise ValueError(
-            "the estimator has maximize=True, which would negate the gradient that optimizer "
-            "sees: give maximize=True to optimizer."
-        )
-
-
-def _check_params(optimizer: Optimizer, estimator: Estimator) -> None:
-    inner, learned = ({id(p) for p in _params(o.param_groups)} for o in (optimizer, estimator))
-    if inner != learned:
-        raise ValueError(
-            f"optimizer and estimator must hold the same parameters: {len(inner - learned)} are "
-            f"only in optimizer, {len(learned - inner)} only in estimator. Change the groups of "
-            "both, or add parameters by add_param_group of Estimated."
-        )
-
-
-def _params(groups: list[dict[str, Any]]) -> Iterator[Any]:
-    return (p for group in groups for p in group["params"])
-
-
-def _split(entry: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The inner optimizer's and the estimator's part of a parameter's saved state."""
-    inner = {k: v for k, v in entry.items() if not str(k).startswith(_PREFIX)}
-    learned = {k.removeprefix(_PREFIX): v for k, v in entry.items() if k not in inner}
-    return inner, learned

@@ -69,6 +69,18 @@ def freed_weights(optimizer, params):
     params[0].untyped_storage().resize_(0)
 
 
+def freed_state(optimizer, params):
+    optimizer.state[params[1]]["b"].untyped_storage().resize_(0)
+
+
+def expanded_weights(optimizer, params):
+    params[0].data = torch.ones(1, 3, dtype=params[0].dtype).expand(4, 3)
+
+
+def expanded_state(optimizer, params):
+    optimizer.state[params[0]]["b"] = torch.zeros(1, 3, dtype=params[0].dtype).expand(4, 3)
+
+
 def group_grows(optimizer, params):
     more = torch.nn.Parameter(torch.ones(4000, dtype=torch.float64))
     more.grad = torch.ones_like(more)
@@ -92,7 +104,16 @@ EDITS = [
     a_variable_more,
     narrower_weights,
     freed_weights,
+    freed_state,
+    expanded_weights,
+    expanded_state,
 ]
+
+
+def has_numbers(x):
+    if not isinstance(x, torch.Tensor):
+        return False
+    return x.is_meta or bool(x.untyped_storage().nbytes())
 
 
 def refused(optimizer, params, edit):
@@ -103,7 +124,7 @@ def refused(optimizer, params, edit):
     weights = [p.detach().clone() for p in params if p.untyped_storage().nbytes()]
     clock = int(optimizer.param_groups[0]["step"])
     kept = {
-        p: {name: x.clone() for name, x in held.items() if isinstance(x, torch.Tensor)}
+        p: {name: x.clone() for name, x in held.items() if has_numbers(x)}
         for p, held in optimizer.state.items()
     }
     with pytest.raises(ValueError, match="of shape"):
@@ -114,7 +135,8 @@ def refused(optimizer, params, edit):
         assert torch.equal(before, after)
     for p, held in kept.items():
         for name, value in held.items():
-            assert value.is_meta or torch.equal(value, optimizer.state[p][name])
+            now = optimizer.state[p][name]
+            assert value.is_meta or torch.equal(value, now)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=["kernels", "plain"])
@@ -123,6 +145,21 @@ def refused(optimizer, params, edit):
 def test_what_does_not_fit_is_one_sentence(cls, extra, edit, path):
     params = make_params()
     refused(cls(params, lr=0.1, beta=0.5, **extra, **path), params, edit)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=["kernels", "plain"])
+@pytest.mark.parametrize("cls", VARIANTS)
+def test_weights_that_are_a_conjugate_view_are_refused(cls, path):
+    """Their pairs of reals would be a copy, and the weights would never move."""
+    p = torch.nn.Parameter(torch.ones(3, dtype=torch.complex128))
+    p.data = p.data.conj()
+    p.grad = torch.ones(3, dtype=torch.complex128)
+    optimizer = cls([p], lr=0.1, **path)
+    with pytest.raises(ValueError, match="resolve_conj"):
+        optimizer.step()
+    p.data = p.data.resolve_conj()
+    optimizer.step()
+    assert not torch.equal(p, torch.ones_like(p))
 
 
 @pytest.mark.parametrize("path", PATHS, ids=["kernels", "plain"])
@@ -158,6 +195,27 @@ def test_a_state_dict_of_other_shapes_is_refused(cls, extra):
         with pytest.raises(ValueError, match="of shape"):
             optimizer.load_state_dict(saved.state_dict())
         assert str(before) == str(state_of(optimizer))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.to("meta"),
+        lambda x: x.to_sparse(),
+        lambda x: x.to(torch.complex64),
+        lambda x: x.to(torch.int64),
+    ],
+)
+@pytest.mark.parametrize("cls", VARIANTS)
+def test_a_state_dict_of_other_kinds_of_tensors_is_refused(cls, change):
+    params = make_params()
+    optimizer = cls(params, lr=0.1, beta=0.5)
+    train(optimizer, params, 2)
+    saved, before = state_of(optimizer), state_of(optimizer)
+    saved["state"][2]["b"] = change(saved["state"][2]["b"])
+    with pytest.raises(ValueError, match=r"b of the parameter of shape \(\)"):
+        optimizer.load_state_dict(saved)
+    assert str(before) == str(state_of(optimizer))
 
 
 @pytest.mark.parametrize("cls", VARIANTS)

@@ -109,6 +109,27 @@ def test_a_gradient_whose_memory_has_the_other_sign(cls):
     assert_same(*ends)
 
 
+@pytest.mark.parametrize("fused", [None, False])
+@pytest.mark.parametrize(("cls", "extra"), SETTINGS, ids=IDS)
+def test_the_order_of_weights_in_memory_has_no_part_in_a_step(cls, extra, fused):
+    """Channels last, and contiguous from the middle of a run on, as the number of a row says."""
+    ends = []
+    for formats in (
+        (torch.contiguous_format,) * 2,
+        (torch.channels_last,) * 2,
+        (torch.channels_last, torch.contiguous_format),
+        (torch.contiguous_format, torch.channels_last),
+    ):
+        params = make_params(shapes=[(2, 3, 2, 2), (4,)])
+        optimizer = cls(params, lr=0.1, alpha=0.02, beta=0.5, fused=fused, **extra)
+        for i, memory_format in enumerate(formats):
+            params[0].data = params[0].data.contiguous(memory_format=memory_format)
+            train(optimizer, params, 3, start=3 * i)
+        ends.append([x for p in params for x in (p.detach(), *optimizer.state[p].values())])
+    for end in ends[1:]:
+        assert_same(end, ends[0], rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("path", [{}, {"foreach": False}, {"foreach": True}])
 @pytest.mark.parametrize(("cls", "extra"), SETTINGS, ids=IDS)
 def test_learn_leaves_weights_to_the_last_bit(cls, extra, path):

@@ -18,7 +18,16 @@ from common import (
     train,
 )
 
-from trainopt import Constant, DiagonalTO, FullTO, RankOneTO
+from trainopt import (
+    TO,
+    Constant,
+    DiagonalTO,
+    Estimator,
+    FullTO,
+    Kronecker,
+    Normalised,
+    RankOneTO,
+)
 
 all_settings = pytest.mark.parametrize(("cls", "extra"), SETTINGS, ids=IDS)
 all_variants = pytest.mark.parametrize("cls", VARIANTS)
@@ -423,3 +432,30 @@ def test_named_parameters(cls):
     optimizer = cls(model.named_parameters(), lr=0.1)
     train(optimizer, list(model.parameters()), 1)
     assert optimizer.param_groups[0]["param_names"] == ["weight", "bias"]
+
+
+def test_an_estimator_and_the_optimizer_that_steps_along_it_stay_one():
+    """After the optimizer has loaded a state dict, and as a copy."""
+
+    def fresh():
+        p = torch.nn.Parameter(torch.ones(4, 3))
+        estimator = Estimator([p], Kronecker(), Normalised(0.5, 0.1))
+        return p, estimator, TO(estimator, lr=0.1)
+
+    def step(p, optimizer):
+        p.grad = p.detach() + torch.eye(4, 3)
+        optimizer.step()
+
+    p, estimator, optimizer = fresh()
+    step(p, optimizer)
+    saved = copy.deepcopy(optimizer.state_dict())
+    loaded = fresh()
+    step(loaded[0], loaded[2])
+    loaded[2].load_state_dict(saved)
+    for q, e, o in (loaded, copy.deepcopy((p, estimator, optimizer))):
+        for _ in range(2):
+            step(q, o)
+        assert e.param_groups[0]["step"] == 3
+        assert torch.equal(e.residual_norm(), o.residual_norm())
+        for name in e.variables:
+            assert torch.equal(e.state[q][name], o.state[q][name])

@@ -3,6 +3,7 @@
 import copy
 from itertools import chain, pairwise
 
+import numpy as np
 import pytest
 import torch
 from secant_common import Problem, new, take, train
@@ -203,3 +204,20 @@ def test_gradients_that_are_accumulated_are_one_step():
                     optimizer.zero_grad()
         ends.append(w.detach())
     torch.testing.assert_close(*ends, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("setting", [{"batch_size": 8.0}, {"chunks": 2.5}, {"accumulate": True}])
+def test_numbers_that_are_not_whole_are_named(setting):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))}=.* whole number"):
+        ChunkSampler(64, **{"batch_size": 8, **setting})
+    with pytest.raises(ValueError, match="steps=-1"):
+        ChunkSampler(64, 8).seek(-1)
+
+
+def test_a_plan_of_numpy_numbers_is_one_of_pythons():
+    """A state dict with NumPy numbers in it can't be loaded with weights_only=True."""
+    plan = Plan.split(np.full(4, 8), 2)
+    assert plan == Plan([8, 8, 8, 8], (2, 4))
+    assert {type(n) for n in (*plan.rows, *plan.ends)} == {int}
+    with pytest.raises(TypeError):
+        Plan((4.5, 4), (2,))

@@ -425,12 +425,66 @@ def test_settings_that_cannot_work_are_refused(settings, error, message):
         SecantTO([w], **{"plan": Plan.split([4, 4]), **settings})
 
 
-def test_a_parameter_without_a_gradient_stays():
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_parameter_without_a_gradient_stays(frozen):
+    """Its weight decay, too, is left out, as torch.optim does."""
     problem = Problem("ridge")
     w = torch.nn.Parameter(torch.zeros(problem.d, dtype=torch.float64))
-    idle = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+    idle = torch.nn.Parameter(torch.ones(3, dtype=torch.float64), requires_grad=not frozen)
     sampler = ChunkSampler(problem.n, 5, 4)
-    optimizer = SecantTO([idle, w], sampler)
+    optimizer = SecantTO([{"params": [idle], "weight_decay": 0.1}, {"params": [w]}], sampler)
     history = train(problem, w, sampler, optimizer, 18)
     assert torch.equal(idle.detach(), torch.ones(3).double())
     assert history[-1] - problem.optimum() < 1e-12
+
+
+def test_numbers_and_empty_tensors_are_parameters():
+    """A temperature is 0-dim; steps on it are those on a tensor of one number."""
+    problem = Problem("ridge")
+    ends = []
+    for shape in ((), (1,)):
+        w = torch.nn.Parameter(torch.zeros(problem.d - 1, dtype=torch.float64))
+        last = torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+        empty = torch.nn.Parameter(torch.zeros(0, 3, dtype=torch.float64))
+        sampler = ChunkSampler(problem.n, 5, 4)
+        optimizer = SecantTO([last, empty, w], sampler)
+        for _ in range(6):
+            for rows in sampler:
+                optimizer.zero_grad()
+                problem.loss(torch.cat([w, last.reshape(1)]), rows).backward()
+                optimizer.step()
+        assert optimizer.estimate(last).shape == shape
+        ends.append(torch.cat([w.detach(), last.detach().reshape(1)]))
+    assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize("loss", [torch.ones(5), "low"])
+def test_a_loss_that_is_no_number_is_refused_and_nothing_changes(loss):
+    problem = Problem("ridge")
+    w, sampler, optimizer = new(problem)
+    batches = iter(sampler)
+    take(problem, w, optimizer, next(batches))
+    before, steps = tensors_of(optimizer), optimizer.steps
+    with pytest.raises(ValueError, match=r"shape|float"):
+        optimizer.step(loss=loss)
+    assert optimizer.steps == steps
+    assert all(torch.equal(a, b) for a, b in zip(before, tensors_of(optimizer), strict=True))
+    for rows in batches:  # the refused step isn't one of the pass
+        take(problem, w, optimizer, rows)
+    take(problem, w, optimizer, next(iter(sampler)))
+
+
+def test_a_run_goes_on_bit_for_bit_whatever_lr_the_new_optimizer_was_given():
+    """Until the first pair says another, the model's curvature is 1/lr, of the run that began."""
+    problem = Problem("ridge")
+    w, sampler, optimizer = new(problem, first=1, watch=False)
+    batches = [rows for _ in range(3) for rows in sampler]
+    for rows in batches[:5]:
+        take(problem, w, optimizer, rows)
+    other = torch.nn.Parameter(w.detach().clone())
+    resumed = SecantTO([other], sampler.plan, lr=0.9, first=1)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for rows in batches[5:]:
+        take(problem, w, optimizer, rows)
+        take(problem, other, resumed, rows)
+        assert torch.equal(w, other)

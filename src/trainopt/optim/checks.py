@@ -134,6 +134,7 @@ def check_loaded(
             f"the param groups of the state dict have no {', '.join(sorted(missing))}: load "
             f"one that {optimizer} saved."
         )
+    check_clock(saved["step"])
     merged = {**defaults, **saved, "params": group["params"]}
     check_settings(model_of, merged)
     model, joint = model_of(merged), joint_vector(merged)
@@ -144,27 +145,49 @@ def check_loaded(
             check_variables(held, expected, None, None, p, optimizer)
 
 
-def check_storage(params: Sequence[Tensor]) -> None:
-    """Raise a ValueError when weights or gradients have numbers and no memory.
+def check_storage(params: Sequence[Tensor], state: Sequence[Sequence[Tensor]] = ()) -> None:
+    """Raise a ValueError when weights, gradients or state can't be read or written in place.
 
-    Whoever frees a storage by `resize_(0)` and steps before it is back would read address 0.
+    Whoever frees a storage by `resize_(0)` and steps before it is back would read address 0. In an
+    expanded tensor many numbers are one, which can't be written to.
+
+    Args:
+        params: whose weights and gradients are looked at.
+        state: a list per variable, each as long as `params`.
     """
-    gradients = [p.grad for p in params if p.grad is not None]
-    for what, tensors in (("weights", params), ("gradient", gradients)):
+    lists: list[tuple[str, Sequence[Tensor | None], bool]] = [
+        ("data", params, True),
+        ("gradient", [p.grad for p in params], False),
+        *(("state", variables, True) for variables in state),
+    ]
+    for what, tensors, written in lists:
         # A DTensor and a tensor on "meta" have no address of their own.
         plain = [
-            x
-            for x in tensors
-            if type(x) in (Tensor, Parameter) and x.device.type in ("cpu", "cuda")
+            (p, x)
+            for p, x in zip(params, tensors, strict=True)
+            if x is not None and type(x) in (Tensor, Parameter) and x.device.type in ("cpu", "cuda")
         ]
-        if 0 not in [x.data_ptr() for x in plain]:
-            continue
-        for x in plain:
-            if x.numel() and not x.data_ptr():
-                raise ValueError(
-                    f"the {what} of the parameter of shape {tuple(x.shape)} have no memory, their "
-                    "storage was freed: restore it before step()."
-                )
+        if 0 in [x.data_ptr() for _, x in plain]:
+            for p, x in plain:
+                if x.numel() and not x.data_ptr():
+                    raise ValueError(
+                        f"the {what} of the parameter of shape {tuple(p.shape)} has no memory, its "
+                        "storage was freed: restore it before step()."
+                    )
+        if written and not all(x.is_contiguous() for _, x in plain):
+            for p, x in plain:
+                if any(n > 1 and not step for n, step in zip(x.shape, x.stride(), strict=True)):
+                    raise ValueError(
+                        f"the {what} of the parameter of shape {tuple(p.shape)} has an expanded "
+                        "tensor, in which many numbers share one place: clone() it."
+                    )
+
+
+def check_clock(step: Any) -> None:
+    """Raise a ValueError unless a saved clock is a whole number ≥ 0, or a 0-dim tensor of one."""
+    fits = isinstance(step, int) or (isinstance(step, Tensor) and not (step.ndim or step.is_meta))
+    if not fits or int(step) != step or step < 0:
+        raise ValueError(f"step={step!r} of the state dict is no clock: give a whole number ≥ 0.")
 
 
 def check_gradient(param: Tensor, grad: Tensor, optimizer: str) -> None:
@@ -219,6 +242,11 @@ def check_variables(
     Raises:
         ValueError: a variable is missing, isn't a tensor, or differs; the sentence says in what.
     """
+    if param.is_conj():
+        raise ValueError(
+            f"the weights of the parameter of shape {tuple(param.shape)} are a conjugate view, "
+            "which can't be written to as pairs of reals: set p.data = p.data.resolve_conj()."
+        )
     check_names(held, shapes, param, optimizer)
     for name, shape in shapes.items():
         value = held[name]
@@ -226,6 +254,16 @@ def check_variables(
             raise ValueError(
                 f"{name} of the parameter of shape {tuple(param.shape)} is a "
                 f"{type(value).__name__}: it must be a tensor of shape {tuple(shape)}."
+            )
+        if value.layout != torch.strided or not value.is_floating_point():
+            raise ValueError(
+                f"{name} of the parameter of shape {tuple(param.shape)} is {value.dtype} in the "
+                f"layout {value.layout}: it must be dense and of a real floating dtype."
+            )
+        if value.is_meta and not param.is_meta:
+            raise ValueError(
+                f"{name} of the parameter of shape {tuple(param.shape)} is on meta, without "
+                "numbers: load the state dict onto a real device."
             )
         for what, found, expected in (
             ("shape", tuple(value.shape), tuple(shape)),

@@ -230,7 +230,10 @@ class Estimator(Optimizer):
 
         def restore(_: Optimizer) -> None:
             for group, saved in zip(self.param_groups, given["param_groups"], strict=True):
-                group["step"] = group["step"].to(_clock_device(group))
+                for name, default in self.defaults.items():
+                    group.setdefault(name, default)  # what an older state dict doesn't hold
+                clock = torch.as_tensor(group["step"], dtype=torch.int64)
+                group["step"] = clock.to(_clock_device(group), copy=True)
                 joint = joint_vector(group)
                 for p, key in zip(group["params"], saved["params"], strict=True):
                     dtype = state_dtype(group, joint or own_vector(p))

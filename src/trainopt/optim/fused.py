@@ -131,7 +131,8 @@ def _call(
     if function is None:
         form, rule, reading = (type(part).__name__ for part in model)
         return f"there is none for {form} by {rule} of {reading} on {kernels.DEVICE}"
-    if not _laid_out_alike(lists):
+    if not _laid_out_alike(lists, model.form.dense):
+        check_storage(params, lists[2:])
         return "a tensor's memory isn't laid out as its state"
     w, g, *state = lists
     wide = computed_in(dtype, state_dtype)
@@ -148,7 +149,7 @@ def _call(
     batch = Batch(w, g, state, estimate, first, x)
     prepared = kernels.prepare(batch)
     if prepared == NO_MEMORY:
-        check_storage(params)
+        check_storage(params, state)
     return prepared if isinstance(prepared, str) else KernelCall(function, params, batch, prepared)
 
 
@@ -166,8 +167,11 @@ def _kernels(device: torch.device, param: torch.dtype, state: torch.dtype) -> Mo
     return kernels.missing(param, state) or kernels
 
 
-def _laid_out_alike(lists: list[list[Tensor]]) -> bool:
-    """Whether each tensor is dense and has the strides of its state; A is contiguous.
+def _laid_out_alike(lists: list[list[Tensor]], dense_A: bool) -> bool:
+    """Whether each tensor is dense and has the strides of its state.
+
+    With `dense_A` all are contiguous: the rows and columns of A are in the order of the numbers,
+    not of their memory.
 
     `lists` holds weights, gradients and variables. A gradient of other strides is replaced there.
     """
@@ -178,7 +182,7 @@ def _laid_out_alike(lists: list[list[Tensor]]) -> bool:
     weights, gradients, *state = lists
     for i, w in enumerate(weights):
         variables = [tensors[i] for tensors in state]
-        if not _dense(w) or any(
+        if not (w.is_contiguous() if dense_A else _dense(w)) or any(
             x.stride() != w.stride() if x.shape == w.shape else not x.is_contiguous()
             for x in variables
         ):

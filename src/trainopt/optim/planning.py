@@ -74,9 +74,9 @@ def gather(
     if not gradients_fit(active, grads):
         for p, grad in zip(active, grads, strict=True):
             check_gradient(p, grad, optimizer)
-    if not may_run_fused(group):
-        check_storage(active)  # a kernel looks at addresses by itself
     held = [state[p] for p in active]
+    if not all(held):
+        check_storage(active)  # a start may read the weights
     for p, variables in zip(active, held, strict=True):
         if not variables:
             if model.form.dense and hasattr(p, "placements"):
@@ -138,7 +138,7 @@ def plan(model: Model, group: dict[str, Any], tensors: Tensors, descends: bool) 
     calls: list[KernelCall] = []
     if may_run_fused(group):
         calls, tensors = kernel_calls(model, group, tensors, rates.keep_estimate)
-        check_storage(tensors.params)
+    check_storage(tensors.params, tensors.state)  # a kernel looks at addresses by itself
     return Plan(model, group, rates, calls, tensors)
 
 

@@ -72,8 +72,9 @@ class TO(TrainableOptimizer):
 
         optimizer = TO(Estimator(params, form=LowRank(8)), lr=0.1)
 
-    It takes over the estimator's groups, clocks and state: step, save and load the `TO`, and leave
-    the estimator alone.
+    The two are one from then on: they share groups, state, clocks and the last step, also after
+    this one has loaded a state dict, and in copies. Load state dicts and add groups here, not in
+    the estimator.
 
     Args:
         estimator: an `Estimator` without a step of its own.
@@ -114,6 +115,18 @@ class TO(TrainableOptimizer):
         for group, learned in zip(self.param_groups, estimator.param_groups, strict=True):
             group["step"] = learned["step"]
         self.state = estimator.state
+        self._last = estimator._last
+        estimator.param_groups = self.param_groups
+        self.estimator = estimator
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "estimator": self.estimator}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take groups and state, of a copy or a state dict; the estimator takes the same ones."""
+        super().__setstate__(state)
+        self.estimator.state, self.estimator.param_groups = self.state, self.param_groups
+        self.estimator._last = self._last
 
 
 _OPTIONS = (

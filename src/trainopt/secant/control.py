@@ -30,6 +30,7 @@ class Progress:
         norms: the sum of r‖g‖ over them.
         losses: the sum of r × loss over them; NaN where a step came without.
         spoiled: whether the present chunk can't be used.
+        reached: for each parameter, whether a step of the present chunk had a gradient of it.
         moves: steps of the weights in a pass.
         low: the lowest ‖Ĝ‖ at a pass's end since the pairs were last dropped.
         low_loss: the lowest loss, the same.
@@ -62,6 +63,7 @@ class Progress:
     norms: float = 0.0
     losses: float = 0.0
     spoiled: bool = False
+    reached: list[bool] = field(default_factory=list)
     low: float = math.inf
     low_loss: float = math.inf
     least: float = math.inf

@@ -91,12 +91,12 @@ class Descent:
             self.reading.begin(self.progress)
         self.reading.add(self.progress, place.rows, grads, norm, loss)
 
-    def end_chunk(self, chunk: int, decay: Sequence[tuple[int, float]]) -> None:
+    def end_chunk(self, chunk: int, decay: Sequence[float]) -> None:
         """Put a chunk into the model, and move if it is time: O((K + M) d + K M³).
 
         Args:
             chunk: the one that was read.
-            decay: of each param group, how many numbers it has and its weight decay.
+            decay: of each parameter.
         """
         progress = self.progress
         end = chunk == self.plan.chunks - 1
@@ -132,7 +132,7 @@ class Descent:
             self._move(w, chunk, end)
         self._begin_check((chunk + 1) % self.plan.chunks)
 
-    def _see(self, chunk: int, decay: Sequence[tuple[int, float]]) -> None:
+    def _see(self, chunk: int, decay: Sequence[float]) -> None:
         """Train the model on a chunk that was read to its end."""
         progress, single = self.progress, self.single
         point = single["point_sum"] if progress.secant else single["point_sum"] / progress.rows
@@ -287,7 +287,7 @@ class Descent:
             self.single["origin"].copy_(self.layout.weights())
             self.layout.write(self.model.points[chunk])
 
-    def _end_check(self, chunk: int, decay: Sequence[tuple[int, float]], steady: bool) -> None:
+    def _end_check(self, chunk: int, decay: Sequence[float], steady: bool) -> None:
         """Compare a chunk's gradients of two visits at one point, and return to where it was."""
         progress = self.progress
         if progress.spoiled or not steady:

@@ -19,6 +19,7 @@ class Layout:
     Attributes:
         params: the parameters.
         shapes: of each as reals; a complex number is two.
+        sizes: how many reals each has.
         size: d.
         dtype: the widest of the parameters', at least float32.
         lowest: the dtype of least precision among the parameters'.
@@ -29,8 +30,8 @@ class Layout:
         self.params = list(params)
         reals = [real(p.detach()) for p in params]
         self.shapes = [p.shape for p in reals]
-        self._sizes = [p.numel() for p in reals]
-        self.size = sum(self._sizes)
+        self.sizes = [p.numel() for p in reals]
+        self.size = sum(self.sizes)
         self.device = reals[0].device
         self.dtype = torch.float32
         self.lowest = max((p.dtype for p in reals), key=lambda dtype: torch.finfo(dtype).eps)
@@ -39,9 +40,9 @@ class Layout:
 
     def views(self, vectors: Tensor) -> list[Tensor]:
         """Return, for each parameter, its part of `vectors`, (…, d): (…, *shape), shared."""
-        parts = torch.split(vectors, self._sizes, dim=-1)
+        parts = torch.split(vectors, self.sizes, dim=-1)
         return [
-            part.view(*vectors.shape[:-1], *shape)
+            part.view((*vectors.shape[:-1], *shape))
             for part, shape in zip(parts, self.shapes, strict=True)
         ]
 

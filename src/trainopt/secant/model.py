@@ -203,7 +203,7 @@ class Model:
     def small(self) -> dict[str, Any]:
         """Return everything that isn't of size d, for a state dict."""
         kept = {"seen": self.seen, "offsets": self.offsets, "slopes": self.slopes}
-        return {**kept, **self.pairs.small()}
+        return {**kept, "lr": self.lr, **self.pairs.small()}
 
     def load_small(self, small: dict[str, Any]) -> None:
         """Take what `small` returned."""
@@ -218,4 +218,5 @@ class Model:
                 )
             own.copy_(small[name])
         pairs.pushes, pairs.gamma = small["pushes"], small["gamma"]
+        self.lr = small["lr"]
         self._known = None

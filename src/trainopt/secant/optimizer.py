@@ -142,13 +142,14 @@ class SecantTO(Optimizer):
             RuntimeError: the parameters are not those of the first step, or the loader's passes
                 aren't the plan's; nothing has been changed.
             TypeError: a gradient is sparse; nothing has been changed.
+            ValueError: `loss` isn't one number; nothing has been changed.
         """
         value = None
         if closure is not None:
             with torch.enable_grad():
                 value = loss = closure()
         with torch.no_grad():
-            notice = self._advance(loss)
+            notice = self._advance(_number(loss))
         if notice:
             warnings.warn(notice, stacklevel=3)  # torch wraps this method once
         return value
@@ -160,12 +161,10 @@ class SecantTO(Optimizer):
             KeyError: `param` isn't one of the optimizer's, or no move was made yet.
         """
         descent = self._descent
-        if descent is not None and descent.progress.moved:
-            for p, value in zip(
-                descent.layout.params, descent.layout.views(descent.single["gradient"]), strict=True
-            ):
-                if p is param:
-                    return torch.view_as_complex(value) if p.is_complex() else value
+        if descent is not None and descent.progress.moved and param in self.state:
+            row = Descent.SINGLE.index("gradient") - len(Descent.SINGLE)
+            value: Tensor = self.state[param]["vectors"][row]
+            return torch.view_as_complex(value) if param.is_complex() else value
         raise KeyError(
             f"no estimate for the parameter of shape {tuple(param.shape)}: ask once the base phase "
             "has ended, for a parameter of this optimizer."
@@ -192,7 +191,9 @@ class SecantTO(Optimizer):
         if descent is None:
             return [0] * len(self.param_groups)
         number = descent.vectors.element_size() * len(descent.vectors)
-        held = [number * size for size, _ in self._decay()]
+        held = [
+            number * sum(real(p).numel() for p in group["params"]) for group in self.param_groups
+        ]
         small = descent.model.small().values()
         held[0] += sum(value.nbytes for value in small if isinstance(value, Tensor))
         return held
@@ -219,7 +220,7 @@ class SecantTO(Optimizer):
             )
         return layout
 
-    def _advance(self, loss: float | Tensor | None) -> str | None:
+    def _advance(self, loss: float) -> str | None:
         """Take a step; return what the user has to be told."""
         layout = self._layout()
         grads = layout.gradients()
@@ -233,7 +234,7 @@ class SecantTO(Optimizer):
         place = self.plan.places[progress.steps % self.plan.steps]
         progress.steps += 1
         if not progress.retired:
-            descent.add(place, grads, norm, _number(loss))
+            descent.add(place, grads, norm, loss)
         if not progress.secant:
             self._base_step(descent, norm)
         if place.last and not progress.retired:
@@ -257,12 +258,9 @@ class SecantTO(Optimizer):
             sgd(self.param_groups, progress.slower / (1 + progress.base_steps / self.plan.steps))
             progress.base_steps += 1
 
-    def _decay(self) -> list[tuple[int, float]]:
-        """Return how many real numbers each group has, and its weight decay."""
-        return [
-            (sum(real(p).numel() for p in group["params"]), group["weight_decay"])
-            for group in self.param_groups
-        ]
+    def _decay(self) -> list[float]:
+        """Return the weight decay of each parameter."""
+        return [group["weight_decay"] for group in self.param_groups for _ in group["params"]]
 
     # What torch calls -------------------------------------------------------------------------
 
@@ -381,6 +379,11 @@ class SecantTO(Optimizer):
 def _number(loss: float | Tensor | None) -> float:
     if loss is None:
         return math.nan
+    if isinstance(loss, Tensor) and loss.numel() != 1:
+        raise ValueError(
+            f"loss has the shape {tuple(loss.shape)}: give one number, the mean over the step's "
+            "rows."
+        )
     return float(loss.detach() if isinstance(loss, Tensor) else loss)
 
 

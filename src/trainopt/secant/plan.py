@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from operator import index
 from typing import Any, NamedTuple
 
 
@@ -36,6 +37,7 @@ class Plan:
         ends: for each chunk, the number of steps up to its end; the last is len(rows).
 
     Raises:
+        TypeError: a number isn't whole.
         ValueError: a step has no rows, or `ends` doesn't divide the steps into chunks.
     """
 
@@ -43,6 +45,9 @@ class Plan:
     ends: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        # Python's own integers, which every state dict can hold; NumPy's become those.
+        for name in ("rows", "ends"):
+            object.__setattr__(self, name, tuple(map(index, getattr(self, name))))
         if not self.rows or min(self.rows) < 1:
             raise ValueError(f"rows={self.rows!r}: a plan needs at least one row in every step.")
         edges = (0, *self.ends)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -29,6 +31,7 @@ class Reading:
     def begin(self, progress: Progress) -> None:
         """Start the sums."""
         progress.begin_chunk()
+        progress.reached = [False] * len(self._pieces)
         self.gradients.zero_()
         if progress.secant:
             self.points.copy_(self._layout.weights())
@@ -61,24 +64,32 @@ class Reading:
         if given:
             sums, terms = zip(*given, strict=True)
             torch._foreach_add_(list(sums), list(terms), alpha=rows)
+        reached = zip(progress.reached, grads, strict=True)
+        progress.reached = [already or g is not None for already, g in reached]
         progress.rows += rows
         progress.norms += rows * norm
         progress.losses += rows * loss
 
     def mean_gradient(
-        self, progress: Progress, point: Tensor, decay: Sequence[tuple[int, float]]
+        self, progress: Progress, point: Tensor, decay: Sequence[float]
     ) -> tuple[Tensor, float]:
         """Return the mean gradient at `point`, λw of the weight decay included, and ½λ‖w‖².
 
-        As λw is linear in w, adding it once at the mean point is what adding it at each step is.
+        As λw is linear in w, adding it once at the mean point is what adding it at each step is. A
+        parameter without a gradient in the chunk, a frozen one, doesn't decay: `torch.optim` leaves
+        it alone, too.
 
         Args:
             progress: the clock.
             point: the mean point, (d,).
-            decay: of each param group, how many numbers it has and its λ.
+            decay: λ of each parameter.
         """
         gradient, penalty, start = self.gradients / progress.rows, 0.0, 0
-        for size, rate in decay:
+        rates = [
+            rate if reached else 0.0 for rate, reached in zip(decay, progress.reached, strict=True)
+        ]
+        for rate, run in groupby(zip(rates, self._layout.sizes, strict=True), itemgetter(0)):
+            size = sum(numbers for _, numbers in run)
             if rate:
                 part = point[start : start + size]
                 gradient[start : start + size].add_(part, alpha=rate)

@@ -60,8 +60,8 @@ class ChunkSampler(Sampler[list[int]]):
         rows = data if isinstance(data, int) else len(data)
         counts = {"batch_size": batch_size, "chunks": chunks, "accumulate": accumulate}
         for name, value in {**counts, "num_replicas": num_replicas}.items():
-            if value < 1:
-                raise ValueError(f"{name}={value} is not allowed: give a whole number ≥ 1.")
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value!r} is not allowed: give a whole number ≥ 1.")
         if not 0 <= rank < num_replicas:
             raise ValueError(f"rank={rank} is not one of {num_replicas} ranks: give 0 ≤ rank < it.")
         if rows < num_replicas:
@@ -106,7 +106,12 @@ class ChunkSampler(Sampler[list[int]]):
         """Go on where an optimizer is that has taken `steps` steps: `seek(optimizer.steps)`.
 
         The next pass read is the one that those steps were in, from the step after them.
+
+        Raises:
+            ValueError: `steps` is negative or no whole number.
         """
+        if not isinstance(steps, int) or steps < 0:
+            raise ValueError(f"steps={steps!r} is not allowed: give a whole number ≥ 0.")
         self.epoch, self._next_start = divmod(steps, self.plan.steps)
 
     def _shuffled(self, epoch: int) -> torch.Tensor:

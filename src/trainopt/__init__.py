@@ -4,6 +4,7 @@
 (Wang and Klabjan, "A Trainable Optimizer", arXiv 2508.01764).
 """
 
+import gc
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,9 @@ def __getattr__(name: str) -> Any:
         for module in _MODULES:
             found = import_module(f".{module}", __name__)
             globals().update({n: getattr(found, n) for n in __all__ if hasattr(found, n)})
+        # The modules that were read live for ever: looked through once, here, they spare the first
+        # step of a process the pause.
+        gc.collect()
         return globals()[name]
     if name in _MODULES:
         return import_module(f".{name}", __name__)

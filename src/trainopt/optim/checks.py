@@ -134,7 +134,11 @@ def check_loaded(
             f"the param groups of the state dict have no {', '.join(sorted(missing))}: load "
             f"one that {optimizer} saved."
         )
-    check_clock(saved["step"])
+    step = saved["step"]
+    if not isinstance(step, int | Tensor) or (
+        isinstance(step, Tensor) and step.ndim + step.is_meta
+    ):
+        raise ValueError(f"step={step!r} of the state dict is no clock: give a whole number.")
     merged = {**defaults, **saved, "params": group["params"]}
     check_settings(model_of, merged)
     model, joint = model_of(merged), joint_vector(merged)
@@ -181,13 +185,6 @@ def check_storage(params: Sequence[Tensor], state: Sequence[Sequence[Tensor]] = 
                         f"the {what} of the parameter of shape {tuple(p.shape)} has an expanded "
                         "tensor, in which many numbers share one place: clone() it."
                     )
-
-
-def check_clock(step: Any) -> None:
-    """Raise a ValueError unless a saved clock is a whole number ≥ 0, or a 0-dim tensor of one."""
-    fits = isinstance(step, int) or (isinstance(step, Tensor) and not (step.ndim or step.is_meta))
-    if not fits or int(step) != step or step < 0:
-        raise ValueError(f"step={step!r} of the state dict is no clock: give a whole number ≥ 0.")
 
 
 def check_gradient(param: Tensor, grad: Tensor, optimizer: str) -> None:

@@ -13,14 +13,11 @@ from ..forms import Form
 from ..learning import Gradient, Weights
 from ..settings import settings_of, with_settings
 from .checks import check_loaded, check_parts, check_room, check_settings
+from .groups import added_group
 from .model import Model, joint_vector, own_vector, state_dtype
 from .plain import Tensors
 from .planning import Plan, check_graph_capture, gather, plan, take
-from .record import LastStep
-
-# torch wraps this method to keep torch.compile out of it, by importing the compiler: a second in
-# every process, for nothing where nothing is compiled.
-_add_param_group = getattr(Optimizer.add_param_group, "__wrapped__", Optimizer.add_param_group)
+from .record import LastStep, evaluated
 
 
 class Estimator(Optimizer):
@@ -95,6 +92,7 @@ class Estimator(Optimizer):
             )
         self._last = LastStep()
         self._complete = False  # the groups of `params` are added one by one, and checked together
+        self._known: set[Tensor] = set()
         defaults = {
             **settings,
             **settings_of(self.rule),
@@ -205,8 +203,8 @@ class Estimator(Optimizer):
             check_settings(self.model, group)
             if self._complete:
                 check_room(self.model, [*self.param_groups, group], self.state)
-        _add_param_group(self, {**param_group, "params": params})
-        added = self.param_groups[-1]
+        known = None if self._complete else self._known
+        added = added_group(self, {**param_group, "params": params}, known)
         # A clock of its own, also where the group is that of another optimizer.
         added["step"] = torch.zeros((), dtype=torch.int64, device=_clock_device(added))
 
@@ -288,14 +286,6 @@ class Estimator(Optimizer):
         """
         found = Tensors(params, grads, list(state))
         gather(self.model(group), group, self.state, type(self).__name__, found)
-
-
-def evaluated(closure: Callable[[], float] | None) -> float | None:
-    """Return what the closure of a step returns, called with gradients enabled."""
-    if closure is None:
-        return None
-    with torch.enable_grad():
-        return closure()
 
 
 def _clock_device(group: dict[str, Any]) -> torch.device:

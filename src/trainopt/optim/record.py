@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -69,3 +70,11 @@ class LastStep:
             torch.stack([norm.to(norms[0].device) for norm in norms])
         )
         return total
+
+
+def evaluated(closure: Callable[[], float] | None) -> float | None:
+    """Return what the closure of a step returns, called with gradients enabled."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()

@@ -10,7 +10,8 @@ from torch.optim.optimizer import ParamsT
 from ..forms import Form
 from ..learning import Gradient
 from ..settings import Rate
-from .estimator import Estimator, evaluated
+from .estimator import Estimator
+from .record import evaluated
 
 
 class TrainableOptimizer(Estimator):

@@ -89,16 +89,22 @@ def _compiled(command: list[str], stem: str) -> ctypes.CDLL:
     """Compile, keep and load."""
     with unfinished() as folder:
         made = folder / "made.so"
-        done = subprocess.run(
+        process = subprocess.Popen(
             [*command, "-o", str(made)],
             env={**os.environ, "TMPDIR": str(folder)},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
-        if done.returncode != 0:
-            said = " ".join((done.stderr or done.stdout).decode(errors="replace").split())[-500:]
-            raise RuntimeError(f"{command[0]} failed ({said or f'exit code {done.returncode}'})")
+        with process:
+            try:
+                stdout, stderr = process.communicate()
+            finally:
+                process.kill()  # nothing, unless this is interrupted: then it doesn't go on alone
+                process.wait()
+        if process.returncode != 0:
+            said = " ".join((stderr or stdout).decode(errors="replace").split())[-500:]
+            raise RuntimeError(f"{command[0]} failed ({said or f'exit code {process.returncode}'})")
         path = keep(made.read_bytes(), stem, ".so")
     try:
         return _declared(path)

@@ -21,6 +21,7 @@ from trainopt.study.convex import run_convex
 from trainopt.study.convex_report import summary_cells, write_convex_report
 from trainopt.study.memory import memory_table
 from trainopt.study.protocol import read_protocol
+from trainopt.study.secant import run_secant
 from trainopt.study.tables import Results, headline
 from trainopt.study.theory import ERRORS
 from trainopt.study.theory_run import run_theory
@@ -64,6 +65,26 @@ def convex(
         table.add_row(*row)
     show(table)
     print("\n" + "\n".join(headline(results)) + f"\nReport: {folder / 'report.html'}")
+
+
+@app.command()
+def secant(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/secant"),
+    convex: Annotated[
+        Path, typer.Option(help="What `trainopt study convex` wrote: optima and tuned runs.")
+    ] = Path("results/convex"),
+    protocol: Annotated[Path, typer.Option(help="Its protocol.")] = Path("studies/convex.toml"),
+) -> None:
+    """SecantTO, untuned, beside the tuned runs of the convex study.
+
+    Under an hour; the same command goes on where an interrupted one stopped.
+    """
+    with sentences():
+        results = Results.load(convex, read_protocol(protocol))
+        try:
+            run_secant(results, out, show=True)
+        except KeyboardInterrupt:
+            print("Stopped: the same command goes on from here.", file=sys.stderr)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from trainopt.study.convex_report import summary_cells, write_convex_report
 from trainopt.study.memory import memory_table
 from trainopt.study.protocol import read_protocol
 from trainopt.study.secant import run_secant
+from trainopt.study.secant_tables import write_secant
 from trainopt.study.tables import Results, headline
 from trainopt.study.theory import ERRORS
 from trainopt.study.theory_run import run_theory
@@ -85,6 +86,7 @@ def secant(
             run_secant(results, out, show=True)
         except KeyboardInterrupt:
             print("Stopped: the same command goes on from here.", file=sys.stderr)
+        print(write_secant(results, out))
 
 
 @app.command()

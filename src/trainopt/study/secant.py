@@ -177,7 +177,7 @@ def _is_optimum(problem: Problem, facts: dict[str, Any]) -> bool:
     """
     w = torch.tensor(facts["weights"], dtype=torch.float64).reshape(problem.shape)
     above = problem.full_gradient(w).square().sum().item() / (2 * problem.l2)
-    return max(above, abs(problem.objective(w) - facts["best"])) < 1e-13
+    return bool(max(above, abs(problem.objective(w) - facts["best"])) < 1e-13)
 
 
 def _secant_curves(

@@ -82,14 +82,16 @@ def comparisons(finals: pd.DataFrame, level: float) -> pd.DataFrame:
             | {kind: int(counts[kind]) for kind in ("win", "tie", "loss")}
             | {"decades": float(counts["difference"])}
         )
-    return pd.DataFrame(rows)
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
 
 
 def by_case(finals: pd.DataFrame, cases: list[str]) -> pd.DataFrame:
     """Median and worst seed of log₁₀(F − F*) at the end: columns case, optimizer, median, worst."""
     groups = finals.groupby(["case", "optimizer"], sort=False).final
     table = pd.DataFrame({"median": groups.median(), "worst": groups.max()})
-    return pd.concat([table.loc[[case]] for case in cases]).reset_index()
+    ordered: pd.DataFrame = pd.concat([table.loc[[case]] for case in cases]).reset_index()
+    return ordered
 
 
 def summary(folder: Path) -> str:

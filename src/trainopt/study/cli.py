@@ -78,7 +78,7 @@ def secant(
 ) -> None:
     """SecantTO, untuned, beside the tuned runs of the convex study.
 
-    Under an hour; the same command goes on where an interrupted one stopped.
+    About half an hour; the same command goes on where an interrupted one stopped.
     """
     with sentences():
         results = Results.load(convex, read_protocol(protocol))

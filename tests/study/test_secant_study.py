@@ -141,6 +141,10 @@ def test_the_page_has_the_tables_of_the_committed_results():
     tables = summary(folder).strip().split("\n\n")
     for i, table in enumerate(tables):
         assert f"<!-- table {i} -->\n{table}\n<!-- end -->" in page
+    counts = pd.read_csv(folder / "comparison.csv").set_index(["optimizer", "reference"])
+    for chunks, words in ((8, "{} wins, {} ties, {} loss"), (4, "{} wins, {} tie, {} loss")):
+        row = counts.loc[(f"secant-{chunks}", "adam")]
+        assert words.format(*row[["win", "tie", "loss"]].astype(int)) in page.replace("\n", " ")
 
 
 def test_the_counts_against_adam_are_those_of_the_runs():

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from trainopt.bench.stats import counts_text
 from trainopt.study.significance import compared, counted, holm, interval, t_p, wilcoxon_p
@@ -13,6 +14,8 @@ from trainopt.study.significance import compared, counted, holm, interval, t_p, 
 def test_holm_by_hand():
     # Sorted: 0.005·4, 0.01·3, 0.03·2, then no smaller than the one before.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    p = [*np.random.default_rng(0).random(20) ** 4, 0.0, 1.0, 0.01, 0.01]
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
 
 
 def test_wilcoxon_by_hand():

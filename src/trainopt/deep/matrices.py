@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 
+from trainopt.bench.markdown import Cells, markdown
 from trainopt.bench.stats import TOO_FEW
 from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.tables import TITLES, Results
-
-Cells: TypeAlias = tuple[list[str], list[list[str]]]
-"""The columns' names, and the rows."""
 
 _MARKS = {"win": " ✓", "loss": " ✗", "tie": "", TOO_FEW: " ?"}
 
@@ -97,20 +95,10 @@ def _by_task(
     return [corner, *tasks], rows
 
 
-def markdown(cells: Cells) -> str:
-    """A table in Markdown."""
-    columns, rows = cells
-    return "\n".join(_line(row) for row in (columns, ["---"] * len(columns), *rows))
-
-
 def summary(results: Results) -> str:
     """All tables in Markdown, as docs/deep.md has them."""
     tables = (losses, learning, handed_over, chosen, cosines)
     return "\n\n".join(markdown(each(results)) for each in tables) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _verdicts(table: pd.DataFrame) -> dict[tuple[str, str], str]:

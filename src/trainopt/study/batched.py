@@ -76,6 +76,10 @@ class Batched:
 
         return at
 
+    def orders(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """The rows of the next pass in random order, (seeds, n)."""
+        return torch.stack([torch.randperm(self.problem.n, generator=g) for g in generators])
+
     def scores(self, w: Tensor) -> Tensor:
         """The scores of all training rows in float64, (n, runs, outputs)."""
         features, outputs = self.problem.shape
@@ -137,7 +141,7 @@ def train_all(
     suboptimality[0] = data.objective(w) - best
     step = 0
     for epoch in range(1, epochs + 1):
-        orders = torch.stack([torch.randperm(problem.n, generator=g) for g in generators])
+        orders = data.orders(generators)
         if method.anchor is not None:
             method.anchor(state, w, data.full_gradient(w).float())
         for rows in torch.split(orders, problem.batch_size, dim=1):

@@ -58,6 +58,31 @@ def convex(
     say("\n" + "\n".join(headline(results)) + f"\nReport: {folder / 'report.html'}")
 
 
+def secant(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/secant"),
+    convex: Annotated[
+        Path, typer.Option(help="What `trainopt study convex` wrote: optima and tuned runs.")
+    ] = Path("results/convex"),
+    protocol: Annotated[
+        Path | None, typer.Option(help="Its protocol. Default: the committed one.")
+    ] = None,
+) -> None:
+    """SecantTO, untuned, beside the tuned runs of the convex study.
+
+    About half an hour; the same command goes on where an interrupted one stopped.
+    """
+    from trainopt.bench.terminal import say
+    from trainopt.study.protocol import read_protocol
+    from trainopt.study.secant import run_secant
+    from trainopt.study.secant_tables import write_secant
+    from trainopt.study.tables import Results
+
+    results = Results.load(convex, read_protocol(protocol))
+    with resumable(out):
+        run_secant(results, out, show=True)
+    say(write_secant(results, out))
+
+
 def theory(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/theory"),
     steps: Annotated[int, typer.Option(min=100, help="Steps of a run.")] = 100_000,

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from trainopt.bench.stats import TOO_FEW, paired_p, rho, smallest_p
 
@@ -57,7 +56,12 @@ def interval(difference: Values, resamples: int, level: float = 0.95) -> tuple[f
 
 def holm(p: list[float]) -> list[float]:
     """Holm's correction: p-values that control the chance of any false positive among them."""
-    return [float(value) for value in multipletests(p, method="holm")[1]]
+    # Not by statsmodels, whose every call collects garbage: a third of a second beside torch.
+    ascending = np.argsort(p, kind="stable")
+    scaled = np.arange(len(p), 0, -1) * np.asarray(p)[ascending]
+    corrected = np.empty(len(p))
+    corrected[ascending] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return [float(value) for value in corrected]
 
 
 def compared(table: pd.DataFrame, reference: str, level: float, resamples: int) -> pd.DataFrame:

@@ -2,11 +2,10 @@
 
 import gc
 import os
-import signal
 import subprocess
-from contextlib import suppress
 
 import pytest
+from ended import kill
 
 # Before torch is imported, and for the processes that tests start: what is computed here is small,
 # and a second thread would only wait, in a loop that takes a core from the other tests.
@@ -54,9 +53,3 @@ def start():
     for process in started:
         with process:  # closes its pipes, and waits
             kill(process)
-
-
-def kill(process):
-    """End a process that `start` started, and all that it started, at once."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)

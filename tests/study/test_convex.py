@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from conftest import kill
+from ended import kill
 from typer.testing import CliRunner
 
 import trainopt

@@ -163,6 +163,19 @@ def test_weights_that_are_a_conjugate_view_are_refused(cls, path):
 
 
 @pytest.mark.parametrize("path", PATHS, ids=["kernels", "plain"])
+@pytest.mark.parametrize(("cls", "extra"), SETTINGS, ids=IDS)
+def test_a_gradient_of_other_weights_at_the_first_step(cls, extra, path):
+    p = torch.nn.Parameter(torch.ones(4))
+    p.grad = torch.ones(4)
+    p.data = torch.ones(30)
+    optimizer = cls([p], lr=0.1, **extra, **path)
+    with pytest.raises(ValueError, match=r"a gradient of shape \(4,\)"):
+        optimizer.step()
+    assert torch.equal(p.data, torch.ones(30))
+    assert not optimizer.state
+
+
+@pytest.mark.parametrize("path", PATHS, ids=["kernels", "plain"])
 @pytest.mark.parametrize("edit", [group_grows, group_shrinks])
 def test_a_dense_A_of_a_group_that_was_edited(edit, path):
     params = make_params()

@@ -186,3 +186,12 @@ def test_the_counts_against_adam_are_those_of_the_runs():
     assert row.win == (significant & lower).sum()
     assert row.loss == (significant & ~lower).sum()
     assert row.decades == pytest.approx(np.median(difference.mean(1)), rel=1e-3)
+
+
+def test_the_readme_says_what_was_measured():
+    table = pd.read_csv(ROOT / "results" / "secant" / "comparison.csv")
+    row = table.set_index(["optimizer", "reference"]).loc[("secant-8", "adam")]
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"on {row.win} of {row.cases} strongly convex cases and loses one" in readme
+    assert row.loss == 1
+    assert f"by {-row.decades:.1f} decades of F − F* in the median" in readme

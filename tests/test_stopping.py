@@ -59,6 +59,16 @@ from trainopt.cli import main
 main()
 """
 
+CHILDREN = """
+import signal, subprocess, sys
+from trainopt.stopping import stoppable
+
+signal.signal(signal.SIGCHLD, lambda *_: None)  # as torch's DataLoader does
+with stoppable():
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", ""], check=True)
+"""
+
 
 @pytest.fixture
 def start(tmp_path):
@@ -173,3 +183,9 @@ def test_handlers_are_those_of_before_once_it_is_over():
     with pytest.raises(KeyError, match="x"), stoppable():
         raise KeyError("x")
     assert [signal.getsignal(number) for number in CODES] == before
+
+
+def test_signals_of_children_that_end_are_not_ours(start):
+    process = start(CHILDREN)
+    assert process.communicate()[1] == ""
+    assert process.returncode == 0

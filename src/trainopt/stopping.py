@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
@@ -74,19 +75,35 @@ def stoppable() -> Iterator[None]:
         to_thread.close()
 
 
-def _end_in_time(signals: socket.socket) -> None:
+def _end_in_time(numbers: socket.socket) -> None:
     """Wait for signals' numbers; end the process at the second, or when the first had no effect."""
-    first = signals.recv(1)
-    if not first:
+    first = _received(numbers, None)
+    if first is None:
         return
-    signals.settimeout(PATIENCE)
     with suppress(TimeoutError):
-        if not signals.recv(1):
+        if _received(numbers, time.monotonic() + PATIENCE) is None:
             return
     end(multiprocessing.active_children())
     if sys.stderr is not None and sys.stderr.isatty():
         os.write(2, _SHOW_CURSOR)
-    os._exit(128 + first[0])
+    os._exit(128 + first)
+
+
+def _received(numbers: socket.socket, deadline: float | None) -> int | None:
+    """The next of our signals; None when no more can come.
+
+    Others come here, too: of children that end, where a library handles that.
+
+    Raises:
+        TimeoutError: none came before the deadline.
+    """
+    while True:
+        numbers.settimeout(None if deadline is None else max(deadline - time.monotonic(), 1e-3))
+        number = numbers.recv(1)
+        if not number:
+            return None
+        if number[0] in SIGNALS:
+            return number[0]
 
 
 def end(processes: Iterable[BaseProcess]) -> None:

@@ -95,13 +95,14 @@ def test_parameters_that_share_memory_step_one_after_the_other(fused):
             optimizer.step()
 
 
+@pytest.mark.parametrize("size", [1, 6])  # of one number it is contiguous
 @pytest.mark.parametrize("cls", [DiagonalTO, RankOneTO])
-def test_a_gradient_whose_memory_has_the_other_sign(cls):
+def test_a_gradient_whose_memory_has_the_other_sign(cls, size):
     """The imaginary part of a conjugate is a view that negates when it is read."""
     ends = []
     for lazy in (True, False):
-        p = torch.nn.Parameter(torch.linspace(-1, 1, 6))
-        gradient = torch.complex(torch.zeros(6), torch.arange(6.0)).conj().imag
+        p = torch.nn.Parameter(torch.linspace(-1, 1, size))
+        gradient = torch.complex(torch.zeros(size), torch.arange(1.0, size + 1)).conj().imag
         assert gradient.is_neg()
         p.grad = gradient if lazy else gradient.clone()
         cls([p], lr=0.1).step()
@@ -128,6 +129,20 @@ def test_the_order_of_weights_in_memory_has_no_part_in_a_step(cls, extra, fused)
         ends.append([x for p in params for x in (p.detach(), *optimizer.state[p].values())])
     for end in ends[1:]:
         assert_same(end, ends[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("cls", "extra"), SETTINGS, ids=IDS)
+def test_a_gradient_from_before_the_weights_became_wide(cls, extra):
+    ends = []
+    for fused in (None, False):
+        p = torch.nn.Parameter(torch.linspace(-1, 1, 6))
+        p.grad = torch.arange(6.0)
+        p.data = p.data.double()
+        cls([p], lr=0.1, alpha=0.0, fused=fused, **extra).step()
+        ends.append([p.detach()])
+    assert_same(*ends)
+    expected = torch.linspace(-1, 1, 6).double() - 0.1 * torch.arange(6.0).double()
+    torch.testing.assert_close(ends[0][0], expected)
 
 
 @pytest.mark.parametrize("path", [{}, {"foreach": False}, {"foreach": True}])

@@ -16,7 +16,15 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
 from .optim import Estimator
-from .optim.pairing import PREFIX, check_pair, check_same_params, params_of, split
+from .optim.pairing import (
+    PREFIX,
+    call_if_there,
+    check_pair,
+    check_same_params,
+    hold_fresh_clocks,
+    params_of,
+    split,
+)
 
 # The estimator's part of a state dict: a prefix in a parameter's state, a key in the first group.
 _GROUPS = "estimator"
@@ -91,19 +99,14 @@ class Estimated(Optimizer):
         check_same_params(self.optimizer, self.estimator)
         started = [group["step"] > 0 for group in self.estimator.param_groups]
         self.estimator.learn()
-        self._hold_fresh_clocks(started)
+        hold_fresh_clocks(self.optimizer, self.estimator, started)
         with self._estimate_as_gradient():
             self.optimizer.step()
         return loss
 
     @contextmanager
     def _estimate_as_gradient(self) -> Iterator[None]:
-        active = [
-            (p, p.grad)
-            for group in self.param_groups
-            for p in group["params"]
-            if p.grad is not None
-        ]
+        active = [(p, p.grad) for p in params_of(self.param_groups) if p.grad is not None]
         try:
             for p, grad in active:
                 # A copy: some optimizers (schedule-free SGD with decay) write into the gradient.
@@ -113,23 +116,6 @@ class Estimated(Optimizer):
             for p, grad in active:
                 p.grad = grad
 
-    def _hold_fresh_clocks(self, started: list[Tensor]) -> None:
-        """Leave a fresh clock at 0 while every lr is 0, as a Trainable Optimizer on its own does.
-
-        `torch.distributed.checkpoint` takes such a step, with gradients 0, to allocate state.
-
-        Args:
-            started: for each of the estimator's groups, whether its clock ran before this step.
-        """
-        rates = [group.get("lr") for group in self.param_groups]  # None: the optimizer's own
-        tensors = [rate for rate in rates if isinstance(rate, Tensor)]
-        if any(rate != 0 for rate in rates if not isinstance(rate, Tensor)):
-            return
-        for group, running in zip(self.estimator.param_groups, started, strict=True):
-            step = group["step"]  # stays on the device: a CUDA graph may be recording
-            moves = [(rate != 0).reshape(()).to(step.device) for rate in tensors]
-            step.mul_(torch.stack([running, *moves]).any())
-
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Reset the gradients, and forget the estimate and residual that came from them."""
         self.optimizer.zero_grad(set_to_none)
@@ -137,16 +123,11 @@ class Estimated(Optimizer):
 
     def train(self) -> None:
         """Go to the training weights, with a schedule-free inner optimizer; else do nothing."""
-        self._if_the_inner_has("train")
+        call_if_there(self.optimizer, "train")
 
     def eval(self) -> None:
         """Go to the averaged weights, with a schedule-free inner optimizer; else do nothing."""
-        self._if_the_inner_has("eval")
-
-    def _if_the_inner_has(self, name: str) -> None:
-        method = getattr(self.optimizer, name, None)
-        if callable(method):
-            method()
+        call_if_there(self.optimizer, "eval")
 
     # What the estimator knows ----------------------------------------------------------------
 

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
 from .estimator import Estimator
@@ -49,6 +51,33 @@ def check_same_params(optimizer: Optimizer, estimator: Estimator) -> None:
             f"only in optimizer, {len(learned - inner)} only in estimator. Change the groups of "
             "both, or add parameters by add_param_group of Estimated."
         )
+
+
+def hold_fresh_clocks(optimizer: Optimizer, estimator: Estimator, started: list[Tensor]) -> None:
+    """Leave a fresh clock at 0 while every lr is 0, as a Trainable Optimizer on its own does.
+
+    `torch.distributed.checkpoint` takes such a step, with gradients 0, to allocate state.
+
+    Args:
+        optimizer: the one that steps.
+        estimator: whose clocks these are.
+        started: for each of its groups, whether its clock ran before this step.
+    """
+    rates = [group.get("lr") for group in optimizer.param_groups]  # None: the optimizer's own
+    tensors = [rate for rate in rates if isinstance(rate, Tensor)]
+    if any(rate != 0 for rate in rates if not isinstance(rate, Tensor)):
+        return
+    for group, running in zip(estimator.param_groups, started, strict=True):
+        step = group["step"]  # stays on the device: a CUDA graph may be recording
+        moves = [(rate != 0).reshape(()).to(step.device) for rate in tensors]
+        step.mul_(torch.stack([running, *moves]).any())
+
+
+def call_if_there(optimizer: Optimizer, method: str) -> None:
+    """Call a method without arguments where the optimizer has it."""
+    found = getattr(optimizer, method, None)
+    if callable(found):
+        found()
 
 
 def params_of(groups: list[dict[str, Any]]) -> Iterator[Any]:

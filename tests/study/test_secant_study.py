@@ -192,6 +192,6 @@ def test_the_readme_says_what_was_measured():
     table = pd.read_csv(ROOT / "results" / "secant" / "comparison.csv")
     row = table.set_index(["optimizer", "reference"]).loc[("secant-8", "adam")]
     readme = " ".join((ROOT / "README.md").read_text().split())
-    assert f"on {row.win} of {row.cases} strongly convex cases and loses one" in readme
+    assert f"on {row.win:.0f} of {row.cases:.0f} strongly convex cases and loses one" in readme
     assert row.loss == 1
     assert f"by {-row.decades:.1f} decades of F − F* in the median" in readme

@@ -338,11 +338,13 @@ def test_a_parameter_that_was_taken_out_is_freed(cls):
     optimizer = cls([{"params": [p]} for p in params], lr=0.1)
     train(optimizer, params, 2)
     state = weakref.ref(optimizer.state.pop(params[1])[optimizer.variables[0]])
+    weights = weakref.ref(params[1])
     del optimizer.param_groups[1]
     optimizer.zero_grad()
     del params[1]
     gc.collect()
     assert state() is None
+    assert weights() is None
 
 
 @pytest.mark.parametrize(("cls", "extra"), SETTINGS, ids=IDS)

@@ -91,8 +91,9 @@ class Estimator(Optimizer):
                 "ordered collection, such as a list."
             )
         self._last = LastStep()
-        self._complete = False  # the groups of `params` are added one by one, and checked together
-        self._known: set[Tensor] = set()
+        # The parameters so far, while the groups of `params` are added one by one; they are checked
+        # for memory together. None from then on, so that nothing holds what is taken out.
+        self._added: set[Tensor] | None = set()
         defaults = {
             **settings,
             **settings_of(self.rule),
@@ -109,7 +110,7 @@ class Estimator(Optimizer):
         }
         super().__init__(params, defaults)
         check_room(self.model, self.param_groups, self.state)
-        self._complete = True
+        self._added = None
 
     # What a user calls ----------------------------------------------------------------------
 
@@ -201,10 +202,9 @@ class Estimator(Optimizer):
         if not isinstance(params, set) and all(isinstance(p, Tensor) for p in tensors):
             group = {**self.defaults, **param_group, "params": tensors}
             check_settings(self.model, group)
-            if self._complete:
+            if self._added is None:
                 check_room(self.model, [*self.param_groups, group], self.state)
-        known = None if self._complete else self._known
-        added = added_group(self, {**param_group, "params": params}, known)
+        added = added_group(self, {**param_group, "params": params}, self._added)
         # A clock of its own, also where the group is that of another optimizer.
         added["step"] = torch.zeros((), dtype=torch.int64, device=_clock_device(added))
 
@@ -257,7 +257,7 @@ class Estimator(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._last = LastStep()
-        self._complete = True
+        self._added = None
 
     # The step -------------------------------------------------------------------------------
 

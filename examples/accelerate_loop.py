@@ -20,8 +20,8 @@ from tiny import tiny_bert
 from torch.utils.data import DataLoader
 
 from trainopt import DiagonalTO, Estimated
-from trainopt.bench.data.text import sentiment
-from trainopt.bench.data.weights import minilm
+from trainopt.data.pretrained import minilm
+from trainopt.data.text import sentiment
 from trainopt.integrations.monitor import monitor
 
 

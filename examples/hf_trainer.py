@@ -27,8 +27,8 @@ from transformers import (
 )
 
 from trainopt import DiagonalTO, Exponential
-from trainopt.bench.data.text import sentiment
-from trainopt.bench.data.weights import minilm
+from trainopt.data.pretrained import minilm
+from trainopt.data.text import sentiment
 from trainopt.integrations.huggingface import MonitorCallback, estimated
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from trainopt import DiagonalTO, Exponential
-from trainopt.bench.data.named import SOURCES
+from trainopt.data.sources import SOURCES
 from trainopt.integrations.lightning import MonitorCallback
 
 

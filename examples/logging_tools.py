@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from trainopt import DiagonalTO
-from trainopt.bench.data.named import SOURCES
+from trainopt.data.sources import SOURCES
 from trainopt.integrations.loggers import to_mlflow, to_tensorboard, to_wandb
 from trainopt.integrations.monitor import Log, large_batch_gradient, monitor
 

@@ -18,8 +18,8 @@ from tiny import tiny_llama
 from trl import SFTConfig, SFTTrainer
 
 from trainopt import DiagonalTO
-from trainopt.bench.data.text import austen
-from trainopt.bench.data.weights import smollm2
+from trainopt.data.pretrained import smollm2
+from trainopt.data.text import austen
 from trainopt.integrations.huggingface import MonitorCallback, estimated
 
 

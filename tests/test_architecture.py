@@ -1,4 +1,4 @@
-"""Imports run downward: core ← integrations ← data ← harness ← worlds ← commands."""
+"""Imports run downward: core ← integrations ← data ← harness ← worlds ← speed ← commands."""
 
 import ast
 from pathlib import Path
@@ -19,10 +19,12 @@ CORE = [  # from the bottom up; what shares a line may import each other
 LAYERS = [
     *CORE,
     {"integrations"},
-    {"stopping", "bench.data", "bench.errors"},
-    {"bench"},
-    {"study", "deep", "benchmarks"},
-    {"commands"},
+    {"errors", "stopping"},
+    {"data"},
+    {"harness"},
+    {"convex", "deep", "theory"},
+    {"speed"},
+    {"commands", "bench"},
     {"cli", "__main__"},
 ]
 
@@ -40,7 +42,7 @@ def layer(module):
 def imports(path):
     """The modules of trainopt that a file imports, as `trainopt.x.y`."""
     package = ["trainopt", *path.relative_to(ROOT).parts[:-1]]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in running(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -51,6 +53,14 @@ def imports(path):
         else:
             continue
         yield from (name for name in names if name.split(".")[0] == "trainopt")
+
+
+def running(node):
+    """The nodes below this one, but for what only a type checker reads."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield child
+            yield from running(child)
 
 
 def is_module(name):

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from trainopt.bench import comparison
 from trainopt.cli import main
+from trainopt.convex import comparison
 
 
 def run(monkeypatch, *arguments):

@@ -7,12 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 import trainopt
-from trainopt.bench import names
-from trainopt.bench.optimizers import OPTIMIZERS
-from trainopt.bench.problems import MODELS
 from trainopt.commands import app
+from trainopt.convex.problems import MODELS
 from trainopt.deep import names as deep_names
 from trainopt.deep.optimizers import OPTIMIZERS as DEEP_OPTIMIZERS
+from trainopt.harness import names
+from trainopt.harness.optimizers import OPTIMIZERS
 
 HEAVY = [
     "torch",

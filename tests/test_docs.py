@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from trainopt.bench.report import text_table
-from trainopt.bench.stats import final_table
+from trainopt.convex.comparison_report import text_table
+from trainopt.convex.names import TITLES
+from trainopt.convex.protocol import read_protocol
+from trainopt.convex.tables import Results, headline
+from trainopt.harness.statistics import final_table
 from trainopt.memory import human_bytes
-from trainopt.study.names import TITLES
-from trainopt.study.protocol import read_protocol
-from trainopt.study.tables import Results, headline
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainopt.bench.errors import InputError
+from trainopt.errors import InputError
 
 pytestmark = [
     pytest.mark.real,

@@ -17,7 +17,7 @@ STOPPED = "Stopped. What is finished is kept in here; the same command goes on f
 SPREAD = """
 import os, pathlib, time
 from trainopt.stopping import resumable, stoppable
-from trainopt.study.processes import spread
+from trainopt.harness.processes import spread
 
 def for_ever(path):
     pathlib.Path(path).write_text(str(os.getpid()))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .conditions import Condition, iterates_bounded, residual_factors, variables_bounded
+    from .convex.comparison import compare
+    from .errors import InputError
     from .estimated import Estimated
     from .forms import Blocks, Dense, Diagonal, Form, Kronecker, Left, LowRank, RankOne, Zero
     from .learning import Centred, Gradient, Normalised, Weights
@@ -35,6 +37,7 @@ __all__ = [
     "Form",
     "FullTO",
     "Gradient",
+    "InputError",
     "InverseTime",
     "Kronecker",
     "Left",
@@ -46,12 +49,15 @@ __all__ = [
     "SecantTO",
     "Weights",
     "Zero",
+    "compare",
     "iterates_bounded",
     "residual_factors",
     "variables_bounded",
 ]
 
 _MODULES = ("optim", "forms", "learning", "schedules", "conditions", "estimated", "secant")
+# What more than torch is needed for, at the first use only: pip install 'trainopt[bench]'.
+_TOOLS = {"InputError": "errors", "compare": "convex.comparison"}
 
 
 def __getattr__(name: str) -> Any:
@@ -59,6 +65,8 @@ def __getattr__(name: str) -> Any:
 
     torch takes seconds, which `trainopt --help` need not wait for.
     """
+    if name in _TOOLS:
+        return _tool(name)
     if name in __all__:
         for module in _MODULES:
             found = import_module(f".{module}", __name__)
@@ -70,6 +78,16 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _tool(name: str) -> Any:
+    try:
+        return getattr(import_module(f".{_TOOLS[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"trainopt.{name} needs {error.name}, which is missing: pip install 'trainopt[bench]'.",
+            name=error.name,
+        ) from error
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 
-from trainopt.bench.terminal import sentences
+from trainopt.harness.terminal import sentences
 from trainopt.stopping import stoppable
 
 

@@ -14,15 +14,16 @@ import typer
 from typer.core import TyperGroup
 
 import trainopt
-from trainopt.bench import names
-from trainopt.bench.errors import InputError
-from trainopt.bench.terminal import sentences
-from trainopt.benchmarks.cli import step
+from trainopt.convex.cli import convex, secant
 from trainopt.deep import names as deep_names
 from trainopt.deep.cli import deep
 from trainopt.deep.tasks import TASKS
+from trainopt.errors import InputError
+from trainopt.harness import names
+from trainopt.harness.terminal import sentences
+from trainopt.speed.cli import step
 from trainopt.stopping import resumable
-from trainopt.study.cli import convex, memory, secant, theory
+from trainopt.theory.cli import memory, theory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,8 +157,8 @@ def compare(
                 f"tasks {', '.join(TASKS)}."
             )
     _refuse({"--size": size, "--protocol": protocol}, f"{problem} is no deep task: leave out")
-    from trainopt.bench.comparison import compare as run_comparison
-    from trainopt.bench.secrets import shown
+    from trainopt.convex.comparison import compare as run_comparison
+    from trainopt.harness.secrets import shown
 
     trials = 16 if tune is None else tune
     with resumable(out if storage is None else f"{out} and {shown(storage)}"):
@@ -233,8 +234,8 @@ def report(
     folder: Annotated[Path, typer.Argument(help="A folder that `trainopt compare` made.")],
 ) -> None:
     """Draw the report of a results folder again."""
-    from trainopt.bench.folder import Folder
-    from trainopt.bench.report import write_report
+    from trainopt.convex.comparison_report import write_report
+    from trainopt.harness.folder import Folder
 
     results = Folder.load(folder)
     _end(write_report(results), results.manifest["identity"]["tune"] > 0, folder)
@@ -242,8 +243,8 @@ def report(
 
 def _end(table: pd.DataFrame, searched: bool, folder: Path) -> None:
     """Print the final table, what it says, and where the report is."""
-    from trainopt.bench.report import text_table, verdict
-    from trainopt.bench.terminal import say, show
+    from trainopt.convex.comparison_report import text_table, verdict
+    from trainopt.harness.terminal import say, show
 
     show(text_table(table))
     say(f"\n{verdict(table, searched)}\nReport: {folder / 'report.html'}")

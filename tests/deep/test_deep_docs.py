@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainopt.deep.matrices import summary
+from trainopt.deep.problem_tables import summary
 from trainopt.deep.protocol import read_protocol
 from trainopt.deep.tables import Results
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from tiny_task import Net, tiny
 
-from trainopt.bench.errors import InputError
-from trainopt.deep.joint import Joint
+from trainopt.deep.combined import Joint
 from trainopt.deep.optimizers import OPTIMIZERS, is_hidden_matrix, optimizer_named
 from trainopt.deep.runner import Plan, train
+from trainopt.errors import InputError
 
 
 def test_an_estimate_that_is_the_gradient_changes_nothing():

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 import trainopt
-from trainopt.bench.errors import InputError
 from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import read_protocol
 from trainopt.deep.tasks import TASKS
+from trainopt.errors import InputError
 
 COMMITTED = Path(trainopt.__file__).parent / "protocols" / "deep.toml"
 

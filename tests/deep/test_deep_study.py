@@ -10,7 +10,6 @@ from tiny_task import tiny
 from typer.testing import CliRunner
 
 import trainopt
-from trainopt.bench.errors import InputError
 from trainopt.commands import app
 from trainopt.deep import search
 from trainopt.deep.protocol import read_protocol
@@ -18,7 +17,8 @@ from trainopt.deep.report import write_deep_report
 from trainopt.deep.search import Unit, is_done, results, run_unit
 from trainopt.deep.study import run_deep
 from trainopt.deep.tables import Results, headline
-from trainopt.study.storage import shared_storage
+from trainopt.errors import InputError
+from trainopt.harness.storage import shared_storage
 
 COMMITTED = Path(trainopt.__file__).parent / "protocols" / "deep.toml"
 

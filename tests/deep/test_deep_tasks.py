@@ -8,15 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from trainopt.bench.data import text
-from trainopt.bench.errors import InputError
-from trainopt.deep import stored
-from trainopt.deep.models import CNN, Decoder, ResNet
+from trainopt.data import frozen_features, text
+from trainopt.deep.networks import CNN, Decoder, ResNet
 from trainopt.deep.runner import evaluate
 from trainopt.deep.task import Rows, mean_loss, split
 from trainopt.deep.tasks import TASKS, llama, sentences, task_named
 from trainopt.deep.tasks.novels import windows
 from trainopt.deep.tasks.sentences import Pooled
+from trainopt.errors import InputError
 
 # Of the libraries that load the weights.
 warned = pytest.mark.filterwarnings("ignore")
@@ -39,7 +38,7 @@ def rows(request, monkeypatch, tmp_path):
     read_once = cache(llama.smollm2)
     monkeypatch.setattr(llama, "smollm2", lambda: copy.deepcopy(read_once()))
     monkeypatch.setattr(llama, "_ROWS", {"train": 40, "tune": 8, "validation": 8, "probe": 8})
-    monkeypatch.setattr(stored, "cache", lambda: tmp_path)
+    monkeypatch.setattr(frozen_features, "cache", lambda: tmp_path)
     return "few"
 
 
@@ -113,7 +112,7 @@ def test_tasks_from_scratch_start_at_chance_and_learn(name):
 @pytest.mark.real
 @warned
 def test_the_encoders_last_layers_are_those_of_the_whole_encoder(rows):
-    from trainopt.bench.data.weights import minilm
+    from trainopt.data.pretrained import minilm
 
     task = built("encoder")
     torch.manual_seed(0)

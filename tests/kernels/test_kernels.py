@@ -5,7 +5,7 @@ import torch
 from side_by_side import CASES, SHAPES, assert_near, train_both
 
 from trainopt import DiagonalTO, FullTO, InverseTime
-from trainopt.bench.variants import LaggedDiagonalTO
+from trainopt.harness.ablations import LaggedDiagonalTO
 from trainopt.kernels import build, cpu
 
 pytestmark = pytest.mark.skipif(

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from trainopt import ChunkSampler, SecantTO
-from trainopt.bench.problems import build
-from trainopt.bench.reference import optimum
+from trainopt.convex.optimum import optimum
+from trainopt.convex.problems import build
 
 
 @pytest.mark.parametrize(

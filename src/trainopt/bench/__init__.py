@@ -1,24 +1,30 @@
-"""Compare optimizers on real problems; needs `pip install 'trainopt[bench]'`."""
+"""Old names of `trainopt.data`, `trainopt.errors` and `trainopt.convex`, which go on working."""
 
-from typing import TYPE_CHECKING, Any
+import sys
+import warnings
+from importlib import import_module
+from typing import Any
 
-from trainopt.bench.errors import InputError
-
-if TYPE_CHECKING:
-    from trainopt.bench.comparison import compare
-
-__all__ = ["InputError", "compare"]
+_NEW = {
+    "data": "data",
+    "errors": "errors",
+    "problems": "convex.problems",
+    "reference": "convex.optimum",
+}
+warnings.warn(
+    "trainopt.bench is now trainopt.compare and the packages trainopt.data, trainopt.convex and "
+    "trainopt.errors: import these.",
+    DeprecationWarning,
+    stacklevel=2,
+)
+for _old, _new in _NEW.items():
+    sys.modules[f"{__name__}.{_old}"] = import_module(f"trainopt.{_new}")
 
 
 def __getattr__(name: str) -> Any:
-    """Import what `compare` needs when it is used: the command line asks this package for names."""
-    if name != "compare":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        from trainopt.bench.comparison import compare
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"trainopt.bench needs {error.name}, which is missing: pip install 'trainopt[bench]'.",
-            name=error.name,
-        ) from error
-    return compare
+    """What stood here, from where it is now."""
+    import trainopt
+
+    if name in ("compare", "InputError"):
+        return getattr(trainopt, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainopt.bench.errors import InputError
 from trainopt.deep.tasks import TASKS, Size
+from trainopt.errors import InputError
 from trainopt.stopping import resumable
 
 if TYPE_CHECKING:
@@ -88,10 +88,10 @@ def run_and_show(
     Raises:
         InputError: something given can't be used, or there is nothing to report on.
     """
-    from trainopt.bench.provenance import cores
-    from trainopt.bench.secrets import shown
     from trainopt.deep.study import device_of, export, run_deep
     from trainopt.deep.tables import Results
+    from trainopt.harness.provenance import cores
+    from trainopt.harness.secrets import shown
 
     if workers is None:
         workers = 1 if protocol.size == "gpu" else cores()
@@ -109,9 +109,9 @@ def run_and_show(
 def _report(results: Results, out: Path) -> None:
     from rich.table import Table
 
-    from trainopt.bench.terminal import say, show
     from trainopt.deep.report import COLUMNS, task_cells, write_deep_report
     from trainopt.deep.tables import headline
+    from trainopt.harness.terminal import say, show
 
     write_deep_report(results, out)
     for name in results.tasks:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trainopt.bench.stats import TOO_FEW, half_width, paired_p, smallest_p
-from trainopt.study.significance import holm
+from trainopt.harness.significance import holm
+from trainopt.harness.statistics import TOO_FEW, half_width, paired_p, smallest_p
 
 
 def compared(losses: pd.DataFrame, reference: str, level: float) -> pd.DataFrame:

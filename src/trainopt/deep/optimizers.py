@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainopt import DiagonalTO, Estimated, RankOneTO
-from trainopt.bench.errors import InputError, did_you_mean
-from trainopt.bench.optimizers import Settings
 from trainopt.deep import names
-from trainopt.deep.joint import Joint
+from trainopt.deep.combined import Joint
+from trainopt.errors import InputError, did_you_mean
+from trainopt.harness.optimizers import Settings
 
 Named: TypeAlias = list[tuple[str, nn.Parameter]]
 Direction: TypeAlias = Callable[[Any, nn.Parameter, Tensor], Tensor]

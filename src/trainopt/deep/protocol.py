@@ -10,13 +10,13 @@ from typing import Any, get_args
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from trainopt.bench.errors import InputError, did_you_mean
-from trainopt.bench.optimizers import Settings
 from trainopt.deep.optimizers import OPTIMIZERS, Entry, optimizer_named
 from trainopt.deep.runner import Plan
 from trainopt.deep.schedules import SCHEDULES
 from trainopt.deep.tasks import Size, task_named
-from trainopt.study.toml import digest_of, protocol_table
+from trainopt.errors import InputError, did_you_mean
+from trainopt.harness.optimizers import Settings
+from trainopt.harness.protocol_file import digest_of, protocol_table
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from trainopt.bench.folder import write_whole
-from trainopt.bench.page import filled, html_table
-from trainopt.bench.provenance import commands, made_by
-from trainopt.bench.stats import counts_text
-from trainopt.deep.matrices import chosen, cosines, handed_over, learning, losses, summary
-from trainopt.deep.pictures import save_pictures
+from trainopt.deep.plots import save_pictures
+from trainopt.deep.problem_tables import chosen, cosines, handed_over, learning, losses, summary
 from trainopt.deep.tables import TITLES, Results, counted, headline
 from trainopt.deep.tasks import TASKS
+from trainopt.harness.folder import write_whole
+from trainopt.harness.page import filled, html_table
+from trainopt.harness.provenance import commands, made_by
+from trainopt.harness.statistics import counts_text
 from trainopt.memory import human_bytes
 
 COLUMNS = (
@@ -36,7 +36,7 @@ def write_deep_report(results: Results, out: Path) -> None:
     captions = save_pictures(results, out)
     page = filled(
         "trainopt.deep",
-        "deep.html",
+        "report.html",
         facts=escape(_facts(results)),
         headline="<br>".join(escape(sentence) for sentence in headline(results)),
         losses=html_table(*losses(results)),

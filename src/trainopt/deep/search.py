@@ -8,12 +8,12 @@ from typing import Any
 
 import optuna
 
-from trainopt.bench.optimizers import Settings
-from trainopt.bench.search import Search, best_of, finished, run_search
 from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import Budget, Protocol
 from trainopt.deep.runner import Row, train
 from trainopt.deep.task import Ready
+from trainopt.harness.optimizers import Settings
+from trainopt.harness.search import Search, best_of, finished, run_search
 
 # Searches draw the same first trials, as far as their spaces agree.
 _SEED = 1_000_000

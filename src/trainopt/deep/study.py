@@ -15,18 +15,17 @@ import optuna
 import pandas as pd
 import torch
 
-from trainopt.bench.errors import InputError
-from trainopt.bench.folder import claimed, write_whole, writing
-from trainopt.bench.progress import Progress
-from trainopt.bench.sharing import reserved
-from trainopt.bench.tune import open_storage
 from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import Protocol
 from trainopt.deep.search import Unit, is_done, results, run_unit
 from trainopt.deep.task import Ready
 from trainopt.deep.tasks import TASKS, Size
-from trainopt.study.processes import shared, spread
-from trainopt.study.storage import shared_storage
+from trainopt.errors import InputError
+from trainopt.harness.folder import claimed, write_whole, writing
+from trainopt.harness.processes import shared, spread
+from trainopt.harness.progress import Progress
+from trainopt.harness.sharing import reserved
+from trainopt.harness.storage import open_storage, shared_storage
 
 _VERSIONS = ("transformers", "peft", "lion-pytorch")
 

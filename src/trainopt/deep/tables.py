@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from trainopt.bench.stats import SEARCH_LUCK, counts_text, half_width
 from trainopt.deep.compared import compared
 from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import Protocol
-from trainopt.study.folder import read_folder
-from trainopt.study.measures import first_reached
+from trainopt.harness.folder import read_folder
+from trainopt.harness.outcomes import first_reached
+from trainopt.harness.statistics import SEARCH_LUCK, counts_text, half_width
 
 TITLES = {name: entry.title for name, entry in OPTIMIZERS.items()}
 ALIGNED = ("estimator_error", "estimator_cos", "gradient_error", "gradient_cos")

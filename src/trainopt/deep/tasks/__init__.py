@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from trainopt.bench.errors import InputError, did_you_mean
+from trainopt.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from trainopt.deep.task import Ready

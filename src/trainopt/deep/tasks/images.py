@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from trainopt.bench.data.named import SOURCES
-from trainopt.bench.errors import InputError
-from trainopt.deep.models import CNN, ResNet
+from trainopt.data.sources import SOURCES
+from trainopt.deep.networks import CNN, ResNet
 from trainopt.deep.task import Ready, Rows, split
 from trainopt.deep.tasks import Size
+from trainopt.errors import InputError
 
 
 def _images(pixels: Any, labels: NDArray[Any], channels: int) -> Rows:

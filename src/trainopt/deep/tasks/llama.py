@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainopt.bench.data.weights import SMOLLM2, smollm2
-from trainopt.bench.errors import InputError
-from trainopt.deep.stored import stored
+from trainopt.data.frozen_features import stored
+from trainopt.data.pretrained import SMOLLM2, smollm2
 from trainopt.deep.task import Ready, Rows, pieces, split
 from trainopt.deep.tasks import Size
 from trainopt.deep.tasks.novels import SOURCE, whole_text, windows
+from trainopt.errors import InputError
 
 _TRAINED = 1  # layers of the CPU size
 _ROWS = {"train": 400, "tune": 32, "validation": 48, "probe": 24}  # windows of the CPU size

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainopt.bench.data.text import AUSTEN, austen
-from trainopt.deep.models import Decoder
+from trainopt.data.text import AUSTEN, austen
+from trainopt.deep.networks import Decoder
 from trainopt.deep.task import Ready, Rows, split
 from trainopt.deep.tasks import Size
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainopt.bench.data.text import SENTIMENT, sentiment
-from trainopt.bench.data.weights import MINILM, minilm
-from trainopt.deep.stored import stored
+from trainopt.data.frozen_features import stored
+from trainopt.data.pretrained import MINILM, minilm
+from trainopt.data.text import SENTIMENT, sentiment
 from trainopt.deep.task import Ready, Rows, split
 from trainopt.deep.tasks import Size
 

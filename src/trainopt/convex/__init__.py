@@ -1,0 +1,1 @@
+"""Strongly convex problems whose optimum is known: comparisons and the convex study."""

@@ -1,0 +1,80 @@
+"""The commands `trainopt study convex` and `secant`; each imports what it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainopt.stopping import resumable
+
+
+def convex(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results. Default: runs/convex.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few cases and trials, in minutes.")
+    ] = False,
+    protocol: Annotated[
+        Path | None, typer.Option(help="A protocol file of your own. Default: the committed one.")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna storage URL, to share the work between machines.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. Default: the processors there are.")
+    ] = None,
+) -> None:
+    """Strongly convex problems: every optimizer tuned alike, with tests.
+
+    The same command goes on where an interrupted one stopped.
+    """
+    from rich.table import Table
+
+    from trainopt.convex.protocol import read_protocol
+    from trainopt.convex.report import summary_cells, write_convex_report
+    from trainopt.convex.study import run_convex
+    from trainopt.convex.tables import Results, headline
+    from trainopt.harness.provenance import cores
+    from trainopt.harness.secrets import shown
+    from trainopt.harness.terminal import say, show
+
+    folder = out or Path("runs") / ("convex-quick" if quick else "convex")
+    chosen = read_protocol(protocol, quick)
+    with resumable(folder if storage is None else shown(storage)):
+        run_convex(chosen, folder, storage, workers or cores(), show=True)
+        results = Results.load(folder, chosen)
+        summary = write_convex_report(results, folder)
+    columns, rows = summary_cells(summary, results.references)
+    table = Table(*columns, box=None, padding=(0, 1))
+    for row in rows:
+        table.add_row(*row)
+    show(table)
+    say("\n" + "\n".join(headline(results)) + f"\nReport: {folder / 'report.html'}")
+
+
+def secant(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/secant"),
+    convex: Annotated[
+        Path, typer.Option(help="What `trainopt study convex` wrote: optima and tuned runs.")
+    ] = Path("results/convex"),
+    protocol: Annotated[
+        Path | None, typer.Option(help="Its protocol. Default: the committed one.")
+    ] = None,
+) -> None:
+    """SecantTO, untuned, beside the tuned runs of the convex study.
+
+    About half an hour; the same command goes on where an interrupted one stopped.
+    """
+    from trainopt.convex.protocol import read_protocol
+    from trainopt.convex.secant import run_secant
+    from trainopt.convex.secant_tables import write_secant
+    from trainopt.convex.tables import Results
+    from trainopt.harness.terminal import say
+
+    results = Results.load(convex, read_protocol(protocol))
+    with resumable(out):
+        run_secant(results, out, show=True)
+    say(write_secant(results, out))

@@ -1,0 +1,1 @@
+"""The linear models: a loss, its slope and an independent solver each."""

@@ -1,0 +1,154 @@
+"""The protocol of the strongly convex study: a TOML file, checked and typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+from trainopt.convex.problems import MODELS, Problem
+from trainopt.data import load
+from trainopt.data.sources import SOURCES
+from trainopt.errors import InputError, did_you_mean
+from trainopt.harness.optimizers import OPTIMIZERS, Settings
+from trainopt.harness.protocol_file import digest_of, protocol_table
+
+# SVRG isn't an optimizer that `compare` can run: it needs gradients at two points.
+_SVRG: Settings = {"lr": 0.1, "lr_schedule": "constant"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One strongly convex problem of the study; `passes` is the budget of a run."""
+
+    name: str
+    data: str
+    model: str
+    l2: float
+    batch: int
+    passes: int
+    searches: int
+    trials: int
+    scaling: str | None = None
+
+    def problem(self) -> Problem:
+        """Read the data and build the problem.
+
+        Raises:
+            InputError: the data aren't installed and can't be fetched.
+        """
+        dataset = load(self.data, self.scaling)  # type: ignore[arg-type]
+        return Problem(self.name, dataset, MODELS[self.model], self.l2, self.batch)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What the study runs, and how its results are judged; see protocols/convex.toml.
+
+    Attributes:
+        cases: the problems.
+        spaces: for every optimizer, what is searched.
+        starts: for every optimizer, its first trial.
+        startup, at_once, tuning_seeds: of the search.
+        seeds: number of final runs.
+        budgets: numbers of trials whose best is run; the one that `main` names is the main result.
+        main: trials of the main result.
+        sensitivity: trials of the cases that search on.
+        targets: parts of F(0) − F*.
+        profile_target: the one of the profiles.
+        reference, baseline: optimizers that all are compared with.
+        level, resamples: of the tests and the bootstrap.
+        digest: SHA-256 in hex of everything above.
+    """
+
+    cases: tuple[Case, ...]
+    spaces: dict[str, dict[str, BaseDistribution]]
+    starts: dict[str, Settings]
+    startup: int
+    at_once: int
+    tuning_seeds: tuple[int, ...]
+    seeds: int
+    budgets: tuple[int, ...]
+    main: int
+    sensitivity: int
+    targets: tuple[float, ...]
+    profile_target: float
+    reference: str
+    baseline: str
+    level: float
+    resamples: int
+    digest: str
+
+    def budgets_of(self, case: Case) -> tuple[int, ...]:
+        """The budgets whose best setting is run, ascending."""
+        more = (case.trials,) if case.trials > self.main else ()
+        return (*self.budgets, *more)
+
+
+def read_protocol(path: Path | None = None, quick: bool = False) -> Protocol:
+    """Read a protocol, the committed one by default; with `quick`, its small version.
+
+    Raises:
+        InputError: there is no such file, or something in it isn't known.
+    """
+    with protocol_table(path, "convex") as table:
+        return _protocol(table, quick)
+
+
+def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
+    tuning, final, tests = table["tuning"], table["final"], table["tests"]
+    trials, searches, seeds = tuning["trials"], tuning["searches"], final["seeds"]
+    sensitivity = table["sensitivity"]["trials"]
+    rows, budgets = table["case"], final["budgets"]
+    if quick:
+        small = table["quick"]
+        trials, searches, seeds = small["trials"], small["searches"], small["seeds"]
+        sensitivity, budgets = small["sensitivity"], [small["trials"]]
+        rows = [row | {"searches": searches} for row in rows if row["name"] in small["cases"]]
+    cases = []
+    for row in rows:
+        _known(row["data"], SOURCES, "data set")
+        _known(row["model"], MODELS, "model")
+        fields = {"searches": searches} | row
+        fields["trials"] = sensitivity if fields.pop("sensitivity", False) else trials
+        cases.append(Case(**fields))
+    starts = {name: entry.start for name, entry in OPTIMIZERS.items()} | {"svrg": _SVRG}
+    return Protocol(
+        cases=tuple(cases),
+        spaces={name: _space(table, name, start) for name, start in starts.items()},
+        starts=starts,
+        startup=min(tuning["startup"], trials),
+        at_once=tuning["at_once"],
+        tuning_seeds=tuple(tuning["seeds"]),
+        seeds=seeds,
+        budgets=tuple(budgets),
+        main=trials,
+        sensitivity=sensitivity,
+        targets=tuple(table["targets"]["relative"]),
+        profile_target=table["targets"]["profile"],
+        reference=tests["reference"],
+        baseline=tests["baseline"],
+        level=tests["level"],
+        resamples=tests["resamples"],
+        digest=digest_of(table, quick=quick),
+    )
+
+
+def _space(table: dict[str, Any], name: str, start: Settings) -> dict[str, BaseDistribution]:
+    ranges = table["space"] | table["space_of"].get(name, {})
+    return {setting: _distribution(ranges[setting]) for setting in start}
+
+
+def _distribution(values: list[Any]) -> BaseDistribution:
+    """Two numbers are a range, searched by its logarithm; anything else is a choice."""
+    if len(values) == 2 and all(isinstance(value, float) and value > 0 for value in values):
+        return FloatDistribution(*values, log=True)
+    return CategoricalDistribution(values)
+
+
+def _known(name: str, known: dict[str, Any], kind: str) -> None:
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise InputError(f"There is no {kind} {name}: {hint}choose one of {', '.join(known)}.")

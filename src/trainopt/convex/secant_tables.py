@@ -1,0 +1,155 @@
+"""What the SecantTO study found, by the measures and tests of the convex study."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from trainopt.convex.names import TITLES
+from trainopt.convex.secant import CHUNKED, SECANTS, VARIANTS
+from trainopt.convex.tables import Results
+from trainopt.harness.folder import write_whole
+from trainopt.harness.markdown import Cells, markdown
+from trainopt.harness.outcomes import FLOOR
+from trainopt.harness.significance import compared, counted
+from trainopt.harness.statistics import counts_text
+
+# The columns of the table of cases.
+_PEERS = ("adam", "schedulefree-sgd", "schedulefree-adamw", "momentum", "lbfgs", "saga")
+_TITLES = TITLES | {variant.name: variant.title for variant in VARIANTS}
+
+
+def write_secant(convex: Results, out: Path) -> str:
+    """Write comparison.csv, cases.csv and summary.md from what has been run; return the last."""
+    runs = pd.read_parquet(out / "runs.parquet")
+    finals = all_finals(convex, runs)
+    comparisons(finals, convex.protocol.level).to_csv(
+        out / "comparison.csv", index=False, float_format="%.5g"
+    )
+    by_case(finals, convex.cases).to_csv(out / "cases.csv", index=False, float_format="%.5g")
+    text = summary(out)
+    write_whole(out / "summary.md", text.encode())
+    return text
+
+
+def all_finals(convex: Results, runs: pd.DataFrame) -> pd.DataFrame:
+    """log₁₀(F − F*) and F at the end, by case, optimizer and seed: what was run, tuned, or solved.
+
+    Means over searches. Solvers have the mean over their own seeds at every seed, since they don't
+    see the mini-batches: a paired test against them is a test against that number.
+    """
+    budget = convex.protocol.main
+    joined = pd.concat([convex.runs, runs.assign(budget=budget)], ignore_index=True)
+    seeds = replace(convex, runs=joined).seeds[["case", "optimizer", "seed", "final", "loss"]]
+    ends = convex.solvers.groupby(["case", "optimizer", "seed"]).suboptimality.last()
+    best = {case: facts["best"] for case, facts in convex.manifest["cases"].items()}
+    solved = ends.reset_index().assign(
+        final=lambda table: np.log10(table.suboptimality.clip(lower=FLOOR)),
+        loss=lambda table: table.case.map(best) + table.suboptimality,
+    )
+    solved = solved.groupby(["case", "optimizer"])[["final", "loss"]].mean().reset_index()
+    solved = solved.merge(pd.DataFrame({"seed": range(convex.protocol.seeds)}), how="cross")
+    finals: pd.DataFrame = pd.concat([seeds, solved], ignore_index=True)
+    return finals
+
+
+def comparisons(finals: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Wins, ties and losses over the cases that both have.
+
+    SecantTO against all others; a tuned optimizer on fixed chunks against itself on random order.
+
+    Returns:
+        Columns: optimizer, reference, cases, win, tie, loss, and decades, the median over cases of
+        the mean difference of log₁₀(F − F*): negative is better than the reference.
+    """
+    there = list(dict.fromkeys(finals.optimizer))
+    secants = [variant.name for variant in SECANTS]
+    pairs = [(name, other) for name in secants for other in there if other not in secants]
+    pairs += [(variant.name, variant.tuned) for variant in CHUNKED if variant.tuned]
+    rows = []
+    for name, reference in pairs:
+        if name not in there:
+            continue
+        both = finals[finals.optimizer.isin([name, reference])]
+        # Counts come from tests: of the intervals any do.
+        verdicts = compared(both, reference, level, resamples=2)
+        counts = counted(verdicts).loc[name]
+        rows.append(
+            {"optimizer": name, "reference": reference, "cases": len(verdicts)}
+            | {kind: int(counts[kind]) for kind in ("win", "tie", "loss")}
+            | {"decades": float(counts["difference"])}
+        )
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def by_case(finals: pd.DataFrame, cases: list[str]) -> pd.DataFrame:
+    """Median and worst seed of log₁₀(F − F*) at the end: columns case, optimizer, median, worst."""
+    groups = finals.groupby(["case", "optimizer"], sort=False).final
+    table = pd.DataFrame({"median": groups.median(), "worst": groups.max()})
+    ordered: pd.DataFrame = pd.concat([table.loc[[case]] for case in cases]).reset_index()
+    return ordered
+
+
+def summary(folder: Path) -> str:
+    """The tables of docs/secant.md in Markdown, from comparison.csv and cases.csv."""
+    counts = pd.read_csv(folder / "comparison.csv")
+    cases = pd.read_csv(folder / "cases.csv")
+    return "\n\n".join(map(markdown, (against(counts), order(counts), ends(cases)))) + "\n"
+
+
+def against(counts: pd.DataFrame) -> Cells:
+    """SecantTO against every other optimizer: wins / ties / losses and decades."""
+    there = set(counts.optimizer)
+    secants = [variant for variant in SECANTS if variant.name in there]
+    main = counts[counts.optimizer == secants[0].name].sort_values("decades")
+    rows = [
+        [
+            _TITLES[reference],
+            *(cell for each in secants for cell in _verdict(counts, each.name, reference)),
+        ]
+        for reference in main.reference
+    ]
+    return ["against", *(cell for each in secants for cell in (each.title, "decades"))], rows
+
+
+def order(counts: pd.DataFrame) -> Cells:
+    """What the order of the rows alone does for a tuned optimizer."""
+    there = set(counts.optimizer)
+    rows = [
+        [_TITLES[variant.tuned], *_verdict(counts, variant.name, variant.tuned)]
+        for variant in CHUNKED
+        if variant.tuned and variant.name in there
+    ]
+    return ["fixed chunks against random order", "wins / ties / losses", "decades"], rows
+
+
+def ends(cases: pd.DataFrame) -> Cells:
+    """Where every case ended: the median over seeds, and SecantTO's worst seed."""
+    found = {(row["case"], row["optimizer"]): row for row in cases.to_dict("records")}
+    there = set(cases.optimizer)
+    columns: list[tuple[str, str, str]] = []
+    for variant in SECANTS:
+        if variant.name in there:
+            columns.append((variant.title, variant.name, "median"))
+            columns.append(("worst", variant.name, "worst"))
+    columns += [(TITLES[name], name, "median") for name in _PEERS]
+    rows = []
+    for case in dict.fromkeys(cases.case):
+        ran = (found.get((case, name), {}).get(value) for _, name, value in columns)
+        rows.append([case, *("–" if end is None else _minus(f"{end:.1f}") for end in ran)])
+    return ["case", *(title for title, _, _ in columns)], rows
+
+
+def _verdict(counts: pd.DataFrame, name: str, reference: str) -> tuple[str, str]:
+    rows = counts[(counts.optimizer == name) & (counts.reference == reference)]
+    if rows.empty:
+        return "–", "–"
+    return counts_text(rows.iloc[0]), _minus(f"{rows.iloc[0].decades:+.2f}")
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "−")

@@ -1,0 +1,113 @@
+"""Tables with the tasks as columns: losses, what handing over Ĝ changes, and alignment."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from trainopt.deep.optimizers import OPTIMIZERS
+from trainopt.deep.tables import TITLES, Results
+from trainopt.harness.markdown import Cells, markdown
+from trainopt.harness.statistics import TOO_FEW
+
+_MARKS = {"win": " ✓", "loss": " ✗", "tie": "", TOO_FEW: " ?"}
+
+
+def losses(results: Results) -> Cells:
+    """The mean final validation loss, marked by the verdict against the reference; mean ranks.
+
+    A question mark means that there are too few seeds for any verdict.
+
+    The rank is over the tasks that are whole.
+    """
+    table = results.final.pivot(index="optimizer", columns="task", values="val_loss")
+    table = table[results.tasks]
+    verdicts = _verdicts(results.against(results.protocol.reference))
+    rows = [
+        [
+            TITLES[str(name)],
+            *(
+                _number(table.loc[name, task], 3) + _MARKS[verdicts.get((str(name), task), "tie")]
+                for task in results.tasks
+            ),
+            _number(rank, 1),
+        ]
+        for name, rank in results.ranks().items()
+    ]
+    return ["optimizer", *results.tasks, "mean rank"], rows
+
+
+def handed_over(results: Results) -> Cells:
+    """Optimizers on Ĝ: the difference of the final loss to the same on g, and its verdict."""
+    return _differences("on Ĝ, against g", results.behind, results.tasks)
+
+
+def learning(results: Results) -> Cells:
+    """Optimizers that learn A: the difference of the final loss to α = 0, and its verdict."""
+    return _differences("A learned, against α = 0", results.learned, results.tasks)
+
+
+def _differences(corner: str, table: pd.DataFrame, tasks: list[str]) -> Cells:
+    def text(row: Any) -> str:
+        return _number(row["difference"], 4, sign=True) + _MARKS[row["verdict"]]
+
+    return _by_task(corner, table, tasks, text)
+
+
+def chosen(results: Results) -> Cells:
+    """The α and β of the best trials."""
+
+    def text(row: Any) -> str:
+        settings = json.loads(row["settings"])
+        return ", ".join(f"{settings[name]:.2g}" for name in ("alpha", "beta") if name in settings)
+
+    learning = [name for name, entry in OPTIMIZERS.items() if "beta" in entry.settings]
+    table = results.final[results.final.optimizer.isin(learning)]
+    return _by_task("α, β found", table, results.tasks, text)
+
+
+def cosines(results: Results) -> Cells:
+    """The mean of cos(Ĝ, ∇F) over probes and seeds; in brackets that of the mini-batch gradient."""
+
+    def text(row: Any) -> str:
+        return f"{_number(row['estimator_cos'], 2)} ({_number(row['gradient_cos'], 2)})"
+
+    estimating = [name for name, entry in OPTIMIZERS.items() if not entry.is_gradient]
+    table = results.final[results.final.optimizer.isin(estimating)]
+    return _by_task("optimizer", table, results.tasks, text)
+
+
+def _by_task(
+    corner: str, table: pd.DataFrame, tasks: list[str], text: Callable[[Any], str]
+) -> Cells:
+    """A row per optimizer of the table, with the text of its row for each task."""
+    cells = {(row["optimizer"], row["task"]): text(row) for row in table.to_dict("records")}
+    there = {optimizer for optimizer, _ in cells}
+    rows = [
+        [TITLES[name], *(cells.get((name, task), "–") for task in tasks)]
+        for name in OPTIMIZERS
+        if name in there
+    ]
+    return [corner, *tasks], rows
+
+
+def summary(results: Results) -> str:
+    """All tables in Markdown, as docs/deep.md has them."""
+    tables = (losses, learning, handed_over, chosen, cosines)
+    return "\n\n".join(markdown(each(results)) for each in tables) + "\n"
+
+
+def _verdicts(table: pd.DataFrame) -> dict[tuple[str, str], str]:
+    return {(row["optimizer"], row["task"]): row["verdict"] for row in table.to_dict("records")}
+
+
+def _number(value: Any, digits: int, sign: bool = False) -> str:
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:{'+' if sign else ''}.{digits}f}"

@@ -1,0 +1,1 @@
+"""One harness for every comparison: optimizers, protocols, searches, results and reports."""

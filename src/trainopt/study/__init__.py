@@ -1,1 +1,0 @@
-"""The studies behind the claims: strongly convex problems, the theorems, and memory."""

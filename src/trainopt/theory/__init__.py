@@ -1,0 +1,1 @@
+"""The theorems, measured: rates of convergence, where boundedness ends, and memory."""

@@ -1,0 +1,87 @@
+"""The commands `trainopt study theory` and `memory`; each imports what it needs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainopt.errors import InputError
+from trainopt.harness.names import MOST_SEEDS, OPTIMIZER_TITLES
+from trainopt.stopping import resumable
+
+
+def theory(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/theory"),
+    steps: Annotated[int, typer.Option(min=100, help="Steps of a run.")] = 100_000,
+    seeds: Annotated[int, typer.Option(min=2, max=MOST_SEEDS, help="Runs of each.")] = 20,
+) -> None:
+    """The O(1/t) theorems, measured, and where boundedness ends.
+
+    Some 10 minutes; the same command goes on where an interrupted one stopped.
+    """
+    from rich.table import Table
+
+    from trainopt.harness.terminal import say, show
+    from trainopt.theory.rates import ERRORS
+    from trainopt.theory.run import run_theory
+
+    with resumable(out):
+        slopes = run_theory(steps, seeds, out, lambda line: print(line, file=sys.stderr))
+    table = Table("function", "optimizer", "quantity", "slope", "95 % interval", "at the end")
+    for row in slopes.to_dict("records"):
+        table.add_row(
+            row["function"],
+            OPTIMIZER_TITLES[row["optimizer"]],
+            ERRORS[row["quantity"]],
+            f"{row['slope']:.2f}",
+            f"{row['low']:.2f} to {row['high']:.2f}",
+            f"{row['last']:.2e}",
+        )
+    show(table)
+    say(f"\nPictures and tables: {out}")
+
+
+def memory(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/memory"),
+    sizes: Annotated[str, typer.Option(help="Numbers of weights.")] = "10010,20020,100100,1001000",
+) -> None:
+    """Bytes of optimizer state and of a step's peak, measured and by formula."""
+    identity = {"sizes": _sizes(sizes)}
+
+    from rich.table import Table
+
+    from trainopt.harness.folder import write_manifest, writing
+    from trainopt.harness.terminal import say, show
+    from trainopt.memory import human_bytes
+    from trainopt.theory.memory import memory_table
+
+    kept = context.with_resource(writing(out, "study memory", identity))
+    table = memory_table(identity["sizes"])
+    write_manifest(out, {**kept, **identity})
+    table.to_csv(out / "memory.csv", index=False)
+    shown = Table("d", "optimizer", "state", "by formula", "opt.memory()", "peak", "by formula")
+    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
+        shown.add_row(
+            f"{row['d']:,}",
+            OPTIMIZER_TITLES[row["optimizer"]],
+            *(
+                "–" if row[name] is None else human_bytes(row[name])
+                for name in ("state", "state_formula", "memory", "peak", "peak_formula")
+            ),
+        )
+    show(shown)
+    say(f"\n– : it doesn't fit here, or torch's optimizers don't say. Table: {out}/memory.csv")
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        sizes = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"The sizes are {text}: give whole numbers with commas.") from None
+    if not all(1 <= size <= 10**12 for size in sizes):
+        raise InputError(f"The sizes are {text}: give numbers from 1 to 10^12.")
+    return sizes

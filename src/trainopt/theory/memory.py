@@ -1,0 +1,73 @@
+"""`trainopt study memory`: bytes of optimizer state and of a step's peak, measured and by formula.
+
+Everything is measured on tensors, not on the process: exact, and the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import torch
+
+from trainopt.harness.memory_use import PeakBytes, state_bytes
+from trainopt.harness.optimizers import OPTIMIZERS
+from trainopt.memory import available_bytes
+from trainopt.optim import TrainableOptimizer
+
+FLOAT = 4
+
+# Numbers of float32 state for d weights, and how many vectors of d a step needs besides, at its
+# peak, by its kernel: Full-TO has its weights in one piece and its estimate. (The state of
+# torch.optim has a step counter of 4 bytes, too.)
+FORMULAS: dict[str, tuple[Callable[[int], int], int]] = {
+    "full": (lambda d: d * d + d, 2),
+    "diagonal": (lambda d: 2 * d, 0),
+    "rankone": (lambda d: 3 * d, 0),
+    "adam": (lambda d: 2 * d, 2),
+    "sgd": (lambda d: 0, 0),
+}
+
+
+def measure(optimizer: str, d: int) -> dict[str, Any]:
+    """One optimizer on one vector of d float32 weights.
+
+    Returns:
+        d, optimizer, state and state_formula (bytes), memory (what `opt.memory()` says; None for
+        torch's), peak and peak_formula (the most bytes that a step needs besides weights and
+        gradient: the state, and temporaries). The measured ones are None where the state doesn't
+        fit in this machine's memory.
+    """
+    numbers, vectors = FORMULAS[optimizer]
+    row: dict[str, Any] = {
+        "d": d,
+        "optimizer": optimizer,
+        "state_formula": FLOAT * numbers(d),
+        "peak_formula": FLOAT * (numbers(d) + vectors * d),
+        "state": None,
+        "memory": None,
+        "peak": None,
+    }
+    available = available_bytes(torch.device("cpu"))
+    if available is not None and row["peak_formula"] > 0.8 * available:
+        return row
+    w = torch.zeros(d, requires_grad=True)
+    w.grad = torch.ones(d)
+    entry = OPTIMIZERS[optimizer]
+    built = entry.build([w], entry.start)
+    with PeakBytes() as counter:
+        built.step()  # makes the state
+        built.step()
+    if isinstance(built, TrainableOptimizer):
+        row["memory"] = sum(built.memory())
+    row["state"] = state_bytes(built)
+    row["peak"] = counter.peak
+    return row
+
+
+def memory_table(sizes: list[int]) -> pd.DataFrame:
+    """`measure` for every optimizer of `FORMULAS` and every size."""
+    rows = [measure(optimizer, d) for d in sizes for optimizer in FORMULAS]
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table

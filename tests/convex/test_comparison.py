@@ -1,0 +1,292 @@
+"""The whole job: fair, resumable, and nothing computed twice."""
+
+import json
+import math
+import os
+
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from trainopt import compare as compare_
+from trainopt.convex import comparison
+from trainopt.convex import tune as tuning
+from trainopt.convex.comparison_report import write_report
+from trainopt.convex.optimum import optimum
+from trainopt.convex.problems import build
+from trainopt.convex.train import train
+from trainopt.errors import InputError
+from trainopt.harness import sharing
+from trainopt.harness.folder import Folder
+from trainopt.harness.optimizers import OPTIMIZERS
+from trainopt.harness.storage import open_storage
+
+
+def compare(out=None, optimizers="diagonal,adam,sgd", **changes):
+    settings = {"epochs": 2, "seeds": 2, "tune": 3, "out": out, **changes}
+    return compare_("wine-softmax", optimizers, **settings)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Every training that is started, as (optimizer, seed)."""
+    started = []
+
+    def counting(problem, entry, settings, seed, *rest):
+        started.append((entry.name, seed))
+        return train(problem, entry, settings, seed, *rest)
+
+    monkeypatch.setattr(comparison, "train", counting)
+    monkeypatch.setattr(tuning, "train", counting)
+    return started
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No pictures, most of the time of a small comparison: other tests look at them."""
+    monkeypatch.setattr("trainopt.convex.comparison_report.save_pngs", lambda *_: None)
+
+
+def untimed(path):
+    return pd.read_parquet(path / "runs.parquet").drop(columns="seconds")
+
+
+def test_the_table_and_the_folder(tmp_path, calls):
+    table = compare(tmp_path / "out")
+    assert set(table.optimizer) == {"diagonal", "alpha0", "adam", "sgd"}
+    assert (table.seeds == 2).all()
+    for name in table.optimizer:
+        assert [calls.count((name, seed)) for seed in tuning.SEEDS] == [
+            3,
+            3,
+        ]  # the same budget for each
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "accuracy.png", "epochs.png", "estimator.png", "overview.png", "report.html", "run.json",
+        "runs.parquet", "seconds.png", "tuning.db", "validation.png", ".lock",
+    }  # fmt: skip
+    manifest = json.loads((tmp_path / "out" / "run.json").read_text())
+    runs = pd.read_parquet(tmp_path / "out" / "runs.parquet")
+    for name, settings in manifest["tuned"].items():
+        assert {json.loads(s) == settings for s in runs[runs.optimizer == name].settings} == {True}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_nothing_is_computed_twice(tmp_path, calls):
+    compare(tmp_path)
+    first = untimed(tmp_path)
+    calls.clear()
+    compare(tmp_path)
+    assert calls == []
+    pd.testing.assert_frame_equal(untimed(tmp_path), first)
+    compare(tmp_path, seeds=3)
+    names = ("adam", "alpha0", "diagonal", "diagonal-alpha0", "sgd")
+    assert sorted(calls) == [(name, 2) for name in names]
+    calls.clear()
+    compare(tmp_path, optimizers="momentum", seeds=1)
+    assert set(calls) == {("momentum", seed) for seed in (*tuning.SEEDS, 0)}
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("stop_at", [2, 8, 19])
+def test_an_interrupted_comparison_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, stop_at):
+    """The stop comes inside a run, in tuning and in final runs."""
+    compare(tmp_path / "whole")
+    started = []
+
+    def stopping(problem, entry, settings, seed, epochs, best, on_epochs):
+        started.append(entry.name)
+        if len(started) == stop_at:
+            raise KeyboardInterrupt
+        return train(problem, entry, settings, seed, epochs, best, on_epochs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, "train", stopping)
+        patch.setattr(tuning, "train", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            compare(tmp_path / "stopped")
+    compare(tmp_path / "stopped")
+    pd.testing.assert_frame_equal(untimed(tmp_path / "whole"), untimed(tmp_path / "stopped"))
+
+
+def test_tuning_starts_from_the_given_settings_and_keeps_the_best(calls):
+    problem, entry = build("wine-softmax"), OPTIMIZERS["diagonal"]
+    storage = open_storage("sqlite:///:memory:")
+    best = optimum(problem).value
+    settings = tuning.tune(problem, entry, 6, 2, best, storage)
+    (study,) = storage.get_all_studies()
+    trials = storage.get_all_trials(study._study_id)
+    assert trials[0].params == entry.start
+    scores = [trial.value for trial in trials]
+    assert trials[scores.index(min(scores))].params == settings
+    ends = [train(problem, entry, settings, s, 2, best)[-1]["suboptimality"] for s in tuning.SEEDS]
+    assert min(scores) == pytest.approx(math.log10(sum(ends) / 2))
+
+
+def test_random_trials_try_the_same_rates_for_every_optimizer():
+    problem = build("wine-softmax")
+    storage = open_storage("sqlite:///:memory:")
+    for name in ("diagonal", "full", "alpha0", "sgd", "adam"):
+        tuning.tune(problem, OPTIMIZERS[name], 4, 1, 0.0, storage)
+    tried = [
+        [trial.params for trial in storage.get_all_trials(study._study_id)[1:3]]
+        for study in storage.get_all_studies()
+    ]
+    rates = [[(trial["lr"], trial["lr_schedule"]) for trial in trials] for trials in tried]
+    assert rates == [rates[0]] * 5
+    # With and without A: all but α.
+    averages = [[(t["beta"], t["beta_schedule"]) for t in trials] for trials in tried[:3]]
+    assert averages == [averages[0]] * 3
+
+
+def test_what_learning_adds_is_measured_at_the_same_settings(tmp_path):
+    """Against torch: with A removed and β constant, TO is SGD with momentum and dampening."""
+    table = compare(tmp_path, optimizers="full,lagged", seeds=3, tune=0).set_index("optimizer")
+    runs = pd.read_parquet(tmp_path / "runs.parquet")
+    ends = runs[runs.epoch == 2].pivot(index="seed", columns="optimizer", values="train_loss")
+    start = OPTIMIZERS["full"].start
+    for text in runs[runs.optimizer == "full-alpha0"].settings:
+        assert json.loads(text) == {k: v for k, v in start.items() if k != "alpha"}
+    problem = build("wine-softmax")
+    for seed in range(3):
+        w = problem.initial().requires_grad_()
+        mu = 1 - start["beta"]
+        sgd = torch.optim.SGD([w], lr=start["lr"], momentum=mu, dampening=mu)
+        w.grad = torch.zeros_like(w)
+        sgd.step()  # the buffer starts at 0, not at the first gradient
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(2):
+            for batch in problem.batches(generator):
+                (w.grad,) = torch.autograd.grad(problem.loss(w, batch), w)
+                sgd.step()
+        assert ends["full-alpha0"][seed] == pytest.approx(problem.objective(w), rel=1e-5)
+    differences = ends["full-alpha0"] - ends["full"]
+    test = stats.ttest_rel(ends["full-alpha0"], ends["full"])
+    row = table.loc["full"]
+    assert row.added == pytest.approx(differences.mean(), rel=1e-6)
+    assert [row.added_low, row.added_high] == pytest.approx(list(test.confidence_interval(0.95)))
+    assert row.rho_added == pytest.approx(100 * row.added / ends["full-alpha0"].mean())
+    assert not math.isnan(table.loc["lagged"].added)  # whatever has an α
+    assert math.isnan(table.loc["alpha0"].added)
+
+
+def test_old_results_without_those_runs_say_so_and_are_completed(tmp_path, calls):
+    compare(tmp_path)
+    runs = pd.read_parquet(tmp_path / "runs.parquet")
+    old = runs[runs.optimizer != "diagonal-alpha0"].reset_index(drop=True)
+    old.to_parquet(tmp_path / "runs.parquet", index=False)
+    write_report(Folder.load(tmp_path))
+    assert "What learning A adds was not measured in these runs" in page_of(tmp_path)
+    calls.clear()
+    compare(tmp_path)
+    assert calls == [("diagonal-alpha0", 0), ("diagonal-alpha0", 1)]
+    assert "was not measured" not in page_of(tmp_path)
+    now = pd.read_parquet(tmp_path / "runs.parquet")
+    pd.testing.assert_frame_equal(now.iloc[: len(old)], old)
+
+
+def page_of(folder):
+    return (folder / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_machines_share_trials_and_final_runs(tmp_path, calls, monkeypatch):
+    """The second starts while the first is at an optimizer, and ends with what one alone finds."""
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    alone = compare(tmp_path / "alone")
+    count = len(calls)
+    whole = calls.copy()
+    calls.clear()
+    here = comparison.train
+    tables = []
+
+    def second(*arguments):
+        if not tables:
+            tables.append(None)
+            with pytest.raises(TimeoutError):  # it comes to wait for the optimizer of the first
+                compare(tmp_path / "b", storage=url)
+        return here(*arguments)
+
+    def waiting(seconds):
+        raise TimeoutError
+
+    monkeypatch.setattr(tuning, "train", second)
+    with monkeypatch.context() as patch:
+        patch.setattr(sharing.time, "sleep", waiting)
+        one = compare(tmp_path / "a", storage=url)
+    two = compare(tmp_path / "b", storage=url)
+    assert len(calls) == count
+    assert sorted(calls) == sorted(whole)
+    for table in (one, two):
+        assert table.settings.tolist() == alone.settings.tolist()
+        assert table.train_loss.tolist() == alone.train_loss.tolist()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_folder_in_use_is_refused_with_the_process(tmp_path, monkeypatch):
+    """As it would be if another process came while this one trains."""
+    refused = []
+
+    def meanwhile(*arguments):
+        with pytest.raises(InputError) as caught:
+            compare(tmp_path, optimizers="momentum", tune=0)
+        refused.append(str(caught.value))
+        return train(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, "train", meanwhile)
+        compare(tmp_path, optimizers="sgd", seeds=1, tune=0)
+    assert set(refused) == {
+        f"{tmp_path} is used by process {os.getpid()}: wait until it ends, or give another folder "
+        "with --out."
+    }
+    compare(tmp_path, optimizers="momentum", seeds=1, tune=0)
+    runs = pd.read_parquet(tmp_path / "runs.parquet")
+    assert {"sgd", "momentum"} <= set(runs.optimizer)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_tuning_and_without_a_folder():
+    table = compare(tune=0, seeds=1)
+    assert {json.loads(s)["lr"] for s in table[table.optimizer == "sgd"].settings} == {0.1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"tune": -1}, "tune is -1"),
+        ({"optimizers": "nadam"}, "There is no optimizer nadam"),
+        ({"storage": "nosuch://x"}, "storage nosuch://x can't be opened"),
+    ],
+)
+def test_bad_requests_leave_nothing(tmp_path, changes, sentence):
+    with pytest.raises(InputError, match=sentence):
+        compare(tmp_path / "out", **changes)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_results_of_another_comparison_are_not_touched(tmp_path):
+    compare(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match="holds results with epochs 2, not 3"):
+        compare(tmp_path, epochs=3)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_with_other_files_is_not_touched(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="holds no results"):
+        compare(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_model_too_large_for_full_to_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr("trainopt.optim.checks.available_bytes", lambda device: 1000)
+    with pytest.raises(InputError, match=r"full can't be built: A needs 7056 bytes") as caught:
+        compare(tmp_path / "out", optimizers="full")
+    assert str(caught.value).endswith("such as --optimizers diagonal,rankone,adam,sgd.")
+    assert "scope" not in str(caught.value)  # advice for those who call the library
+    assert not (tmp_path / "out").exists()

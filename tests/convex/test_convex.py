@@ -1,0 +1,390 @@
+"""The study as a whole, tiny: runs, stops, goes on, is shared, and is reported."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from ended import kill
+from typer.testing import CliRunner
+
+import trainopt
+from trainopt.commands import app
+from trainopt.convex.batched_steps import METHODS
+from trainopt.convex.protocol import read_protocol
+from trainopt.convex.study import run_convex
+from trainopt.convex.tables import Results, headline
+from trainopt.errors import InputError
+from trainopt.harness.provenance import commands
+from trainopt.harness.search import best_of, finished, score
+from trainopt.harness.storage import shared_storage
+
+COMMITTED = Path(trainopt.__file__).parent / "protocols" / "convex.toml"
+CASES = """
+[[case]]
+name = "iris-softmax"
+data = "iris"
+model = "softmax"
+l2 = 1e-2
+batch = 16
+passes = 6
+sensitivity = true
+
+[[case]]
+name = "diabetes-ridge"
+data = "diabetes"
+model = "ridge"
+l2 = 1e-2
+batch = 64
+passes = 6
+
+[[case]]
+name = "covtype-softmax"
+data = "covtype"
+model = "softmax"
+l2 = 1e-2
+batch = 64
+passes = 6
+"""
+
+
+def protocol_file(folder, cases, **numbers):
+    """The committed protocol with those cases and tiny numbers."""
+    text = COMMITTED.read_text().split("[[case]]")[0] + cases
+    for old, new in (
+        ("trials = 32 ", "trials = 4 "),
+        ("startup = 8 ", "startup = 2 "),
+        ("at_once = 8 ", "at_once = 3 "),
+        ("searches = 3 ", f"searches = {numbers['searches']} "),
+        ("seeds = 12 ", f"seeds = {numbers['seeds']} "),
+        ("budgets = [8, 32]", "budgets = [2, 4]"),
+        ("trials = 128 ", "trials = 6 "),
+        ("resamples = 10000", "resamples = 100"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "protocol.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Three cases, one of them without data, and what the statistics need."""
+    return protocol_file(tmp_path_factory.mktemp("tiny"), CASES, searches=2, seeds=8)
+
+
+@pytest.fixture(scope="session")
+def tinier(tmp_path_factory):
+    """A case, a search and two seeds: enough to be stopped, and to be shared."""
+    case = CASES.split("\n\n")[1]
+    return protocol_file(tmp_path_factory.mktemp("tinier"), case, searches=1, seeds=2)
+
+
+def command(protocol, out):
+    return [
+        *(sys.executable, "-m", "trainopt", "study", "convex", "--protocol", str(protocol)),
+        *("--out", str(out), "--workers", "1"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def whole(tiny, tmp_path_factory):
+    """An uninterrupted run. Covtype would be a large download where there is a network."""
+    out = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCIKIT_LEARN_DATA", "/dev/null/nowhere")
+        run_convex(read_protocol(tiny), out, None, 1, show=False)
+        yield out
+
+
+def tables(folder):
+    keys = {
+        "runs": ["case", "optimizer", "search", "budget", "seed", "passes"],
+        "trials": ["case", "optimizer", "search", "number"],
+    }
+    return {
+        name: pd.read_parquet(folder / f"{name}.parquet").sort_values(by).reset_index(drop=True)
+        for name, by in keys.items()
+    }
+
+
+def finals(folder):
+    """The final runs of every whole unit, as the storage has them."""
+    summaries = optuna.get_all_study_summaries(shared_storage(None, folder))
+    attributes = {s.study_name: s.user_attrs for s in summaries}
+    return {name: json.dumps(held["final"]) for name, held in attributes.items() if "final" in held}
+
+
+def assert_whole(folder, sizes, searches, seeds, methods=METHODS):
+    """Every unit is there once: the trials of its case, the seeds of each budget."""
+    found = tables(folder)
+    trials = found["trials"].groupby(["case", "optimizer", "search"]).number
+    assert trials.nunique().eq(trials.size()).all()
+    counted = trials.size().groupby(level="case").unique().to_dict()
+    assert {case: size.tolist() for case, size in counted.items()} == {
+        case: [size] for case, size in sizes.items()
+    }
+    assert len(trials) == len(sizes) * searches * len(methods)
+    ends = found["runs"][found["runs"].passes == 0]
+    counts = ends.groupby(["case", "optimizer", "search", "budget"], observed=True).seed.count()
+    assert counts.eq(seeds).all()
+    budgets = sum(3 if size > 4 else 2 for size in sizes.values())
+    assert len(counts) == budgets * searches * len(methods)
+
+
+def test_it_runs_and_skips_what_has_no_data(whole):
+    assert_whole(whole, {"diabetes-ridge": 4, "iris-softmax": 6}, searches=2, seeds=8)
+    manifest = json.loads((whole / "run.json").read_text())
+    assert list(manifest["cases"]) == ["iris-softmax", "diabetes-ridge"]
+    assert "connect to the network" in manifest["skipped"]["covtype-softmax"]
+    timing = pd.read_parquet(whole / "timing.parquet")
+    assert (timing.groupby("case").optimizer.nunique() == len(METHODS)).all()
+    assert (timing.seconds_per_step > 0).all()
+
+
+def test_the_best_setting_of_each_budget_is_run(whole, tiny):
+    protocol = read_protocol(tiny)
+    storage = shared_storage(None, whole)
+    study = optuna.load_study(
+        study_name=f"{protocol.digest[:12]}/iris-softmax/adam/1", storage=storage
+    )
+    trials = finished(study)
+    assert trials[0].params == protocol.starts["adam"]
+    for budget in (2, 4, 6):
+        chosen = study.user_attrs["final"][str(budget)]["settings"]
+        assert chosen == best_of(trials, budget)
+        assert chosen == min(trials[:budget], key=lambda trial: trial.value).params
+
+
+def test_a_diverged_trial_is_the_worst():
+    assert score(1e-3) == pytest.approx(-3)
+    assert score(float("inf")) > score(1e20)
+
+
+def test_a_killed_study_goes_on(tinier, tmp_path, start):
+    out = tmp_path / "out"
+    running = start(command(tinier, out), stderr=subprocess.PIPE)
+    log = out / "trials.log"
+    while not (log.exists() and log.read_text().count('"final"') >= 3):
+        assert running.poll() is None, running.communicate()[1]
+        time.sleep(0.05)
+    kill(running)
+    running.communicate()  # until all of its processes have ended
+    before = finals(out)
+    assert len(before) >= 3
+    manifest = json.loads((out / "run.json").read_text())
+    assert commands(manifest).startswith("trainopt study convex --protocol")
+    run_convex(read_protocol(tinier), out, None, 1, show=False)
+    assert_whole(out, {"diabetes-ridge": 4}, searches=1, seeds=2)
+    assert before.items() <= finals(out).items()
+    run_convex(read_protocol(tinier), tmp_path / "alone", None, 1, show=False)
+    for name, table in tables(tmp_path / "alone").items():
+        pd.testing.assert_frame_equal(tables(out)[name], table)
+    size = log.stat().st_size
+    for table in ("runs", "trials"):
+        (out / f"{table}.parquet").unlink()
+    run_convex(read_protocol(tinier), out, None, 1, show=False)
+    assert_whole(out, {"diabetes-ridge": 4}, searches=1, seeds=2)
+    assert log.stat().st_size == size  # nothing was left to do
+
+
+def test_another_protocol_is_refused(whole, tiny, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text(tiny.read_text().replace("level = 0.05", "level = 0.01"))
+    with pytest.raises(InputError, match="holds results of another protocol"):
+        run_convex(read_protocol(other), whole, None, 1, show=False)
+
+
+def test_the_command_reports_what_the_tables_say(whole, tiny):
+    """On a folder where nothing is left to do."""
+    done = CliRunner().invoke(app, command(tiny, whole)[3:])
+    assert done.exit_code == 0, done.output
+    results = Results.load(whole, read_protocol(tiny))
+    summary = pd.read_csv(whole / "summary.csv").set_index("optimizer")
+    assert f"Report: {whole / 'report.html'}" in done.stdout
+    page = (whole / "report.html").read_text()
+    comparison = pd.read_csv(whole / "comparison.csv")
+    for name in METHODS:
+        rows = comparison[(comparison.reference == "adam") & (comparison.optimizer == name)]
+        if name != "adam":
+            assert len(rows) == 2
+            assert summary.loc[name, "win:adam"] == (rows.verdict == "win").sum()
+    for sentence in headline(results):
+        assert sentence in page
+        assert sentence in done.stdout
+    for picture in ("forest-adam.png", "profiles.png", "ranks.png", "best-of-k.png", "curves.png"):
+        assert picture in page
+        assert (whole / picture).stat().st_size > 10_000
+    assert "Skipped, and not counted: covtype-softmax" in page
+    # One of the numbers, from the runs themselves.
+    runs = pd.read_parquet(whole / "runs.parquet")
+    last = runs[(runs.budget == 4) & (runs.passes == 6) & (runs.case == "diabetes-ridge")]
+    logs = np.log10(last.suboptimality).groupby([last.optimizer, last.seed], observed=True).mean()
+    expected = (logs["diagonal"] - logs["adam"]).mean()
+    row = comparison[
+        (comparison.reference == "adam")
+        & (comparison.optimizer == "diagonal")
+        & (comparison.case == "diabetes-ridge")
+    ].iloc[0]
+    assert row.difference == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_folder_without_a_study_is_refused(tiny, tmp_path):
+    with pytest.raises(InputError, match="doesn't hold what `trainopt study convex` writes"):
+        Results.load(tmp_path, read_protocol(tiny))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('data = "iris"', 'data = "irish"', "There is no data set irish: did you mean iris"),
+        ('model = "ridge"', 'model = "rigde"', "There is no model rigde: did you mean ridge"),
+        ("[tests]", "[test]", "lacks 'tests'"),
+        ("[tests]", "[tests", "isn't TOML"),
+    ],
+)
+def test_a_bad_protocol_gets_a_sentence(tiny, tmp_path, old, new, sentence):
+    path = tmp_path / "bad.toml"
+    path.write_text(tiny.read_text().replace(old, new))
+    with pytest.raises(InputError, match=sentence):
+        read_protocol(path)
+
+
+def test_the_committed_protocol_is_the_study_that_was_asked_for():
+    protocol = read_protocol(COMMITTED)
+    assert len(protocol.cases) >= 17
+    assert len({case.data for case in protocol.cases}) >= 10
+    assert len({case.l2 for case in protocol.cases}) >= 2
+    assert {case.scaling for case in protocol.cases} == {None, "raw"}
+    assert {"logistic", "softmax", "ridge", "svm", "huber"} == {c.model for c in protocol.cases}
+    assert protocol.main == 32
+    assert protocol.seeds >= 10
+    assert set(range(protocol.seeds)).isdisjoint(protocol.tuning_seeds)
+    quick = read_protocol(COMMITTED, quick=True)
+    assert 0 < len(quick.cases) < len(protocol.cases)
+    assert quick.digest != protocol.digest
+    for small in (quick, protocol):  # a win is possible
+        assert small.level > len(small.cases) * 2 / 2**small.seeds
+
+
+def test_what_quick_runs_is_no_part_of_the_whole_study(tiny, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text(tiny.read_text().replace("searches = 1\nseeds = 8", "searches = 1\nseeds = 9"))
+    assert read_protocol(other).digest == read_protocol(tiny).digest
+    assert read_protocol(other, True).digest != read_protocol(tiny, True).digest
+
+
+# Several machines -----------------------------------------------------------------------------
+
+
+def installed_programs():
+    """The folder of the server's programs, wherever the one in PATH points to."""
+    found = shutil.which("initdb") or max(
+        Path("/usr/lib").glob("postgresql/*/bin/initdb"), default=""
+    )
+    return Path(found).resolve().parent if found else None
+
+
+def unpacked_programs(folder):
+    """The same out of Debian's package, without installing it; None where that isn't possible."""
+    try:
+        shown = subprocess.run(
+            ["apt-cache", "show", "postgresql"], check=True, capture_output=True, text=True
+        ).stdout
+        name = re.search(r"postgresql-\d+", shown).group()
+        for command in (["apt-get", "download", name], ["sh", "-c", "dpkg -x ./*.deb unpacked"]):
+            subprocess.run(command, check=True, capture_output=True, cwd=folder)
+        (initdb,) = folder.glob("unpacked/usr/lib/postgresql/*/bin/initdb")
+        subprocess.run([initdb, "--version"], check=True, capture_output=True)
+    except (OSError, AttributeError, ValueError, subprocess.CalledProcessError):
+        return None
+    return initdb.parent
+
+
+@pytest.fixture
+def database(tmp_path_factory):
+    """The URL of a PostgreSQL server that lives as long as the test, from Debian's package."""
+    pytest.importorskip("psycopg", reason="psycopg isn't installed")
+    folder = tmp_path_factory.mktemp("postgres")
+    programs = installed_programs() or unpacked_programs(folder)
+    if programs is None:
+        pytest.skip("no PostgreSQL server, and Debian's package can't be had")
+    user = None
+    if os.geteuid() == 0:  # which PostgreSQL refuses
+        user = "nobody"
+        for path in [folder, *folder.parents]:
+            if path.owner() == "root" and path.is_relative_to("/tmp") and path != Path("/tmp"):
+                path.chmod(0o755)
+        shutil.chown(folder, user)
+    data = folder / "data"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    initdb = [programs / "initdb", "-D", data, "-U", "study", "--auth=trust", "--no-sync"]
+    initdb += ["-E", "UTF8", "--locale=C"]
+    subprocess.run(initdb, check=True, capture_output=True, user=user)
+    postgres = [programs / "postgres", "-D", data, "-p", str(port), "-k", folder]
+    postgres += ["-h", "127.0.0.1", "-F"]
+    server = subprocess.Popen(postgres, stderr=subprocess.DEVNULL, user=user)
+    try:
+        ready = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+        while subprocess.run(ready, check=False, capture_output=True).returncode != 0:
+            assert server.poll() is None
+            time.sleep(0.05)
+        yield f"postgresql+psycopg://study@127.0.0.1:{port}/postgres"
+    finally:
+        server.send_signal(signal.SIGQUIT)  # ends without waiting for its clients
+        server.wait()
+
+
+FEW = ("full", "diagonal", "alpha0", "adam", "sgd", "svrg")
+ONE_MACHINE = f"""
+import sys
+from pathlib import Path
+from trainopt.convex import study as convex
+from trainopt.convex.protocol import read_protocol
+protocol, out, storage = sys.argv[1:]
+convex.METHODS = {FEW}
+convex.run_convex(read_protocol(Path(protocol)), Path(out), storage, 1, show=False)
+"""
+
+
+def test_two_machines_share_a_postgresql_server(tinier, whole, database, tmp_path, start):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    running = [
+        start(
+            [sys.executable, "-c", ONE_MACHINE, str(tinier), str(folder), database],
+            stderr=subprocess.PIPE,
+        )
+        for folder in folders
+    ]
+    for process in running:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors[-2000:]
+    for folder in folders:
+        assert_whole(folder, {"diabetes-ridge": 4}, searches=1, seeds=2, methods=FEW)
+        assert not (folder / "trials.log").exists()
+    one, two = (tables(folder) for folder in folders)
+    pd.testing.assert_frame_equal(one["runs"], two["runs"])
+    query = "case == 'diabetes-ridge' and optimizer in @FEW and search == 0 and seed < 2"
+    alone = tables(whole)["runs"].query(query)
+    assert len(alone) == len(one["runs"])
+    # What a machine finds alone; its batches are of other sizes, so to rounding.
+    np.testing.assert_allclose(one["runs"].suboptimality, alone.suboptimality, rtol=1e-4)
+
+
+def test_a_storage_that_is_none_gets_a_sentence(tinier, tmp_path):
+    done = CliRunner().invoke(app, [*command(tinier, tmp_path)[3:], "--storage", "nosuch://x"])
+    assert done.exit_code == 2
+    assert "nosuch://x can't be opened" in done.stderr

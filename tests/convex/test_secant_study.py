@@ -1,0 +1,197 @@
+"""`trainopt study secant` on one case with two seeds, and its page."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from typer.testing import CliRunner
+
+import trainopt
+from trainopt import ChunkSampler, SecantTO
+from trainopt.commands import app
+from trainopt.convex.protocol import read_protocol
+from trainopt.convex.secant import InChunks
+from trainopt.convex.secant_tables import summary
+from trainopt.convex.train import train
+from trainopt.harness.optimizers import OPTIMIZERS
+
+ROOT = Path(__file__).parents[2]
+CONVEX = ROOT / "results" / "convex"
+CASE, PASSES, SEEDS = "iris-softmax", 12, 2
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The committed convex study, cut down to one case, two seeds and 12 passes."""
+    folder = tmp_path_factory.mktemp("convex")
+    head, first = (
+        (Path(trainopt.__file__).parent / "protocols" / "convex.toml")
+        .read_text()
+        .split("[[case]]")[:2]
+    )
+    text = head.replace("seeds = 12 ", f"seeds = {SEEDS} ") + "[[case]]" + first
+    protocol = folder / "protocol.toml"
+    protocol.write_text(text.replace("passes = 30", f"passes = {PASSES}"))
+    manifest = json.loads((CONVEX / "run.json").read_text())
+    manifest["protocol"] = read_protocol(protocol).digest
+    manifest["cases"] = {CASE: manifest["cases"][CASE]}
+    (folder / "run.json").write_text(json.dumps(manifest))
+    for name in ("runs", "trials", "solvers", "timing"):
+        table = pd.read_parquet(CONVEX / f"{name}.parquet")
+        table = table[table.case == CASE].astype({"case": str, "optimizer": str})
+        if name == "runs":
+            table = table[(table.seed < SEEDS) & (table.passes <= PASSES)]
+        table.to_parquet(folder / f"{name}.parquet")
+    return folder
+
+
+def command(small, out):
+    options = ["--convex", small, "--protocol", small / "protocol.toml", "--out", out]
+    return CliRunner().invoke(app, ["study", "secant", *map(str, options)])
+
+
+@pytest.fixture(scope="module")
+def ran(small, tmp_path_factory):
+    out = tmp_path_factory.mktemp("secant")
+    result = command(small, out)
+    assert result.exit_code == 0, result.output
+    return out, result.output
+
+
+def curve(out, optimizer, seed, search=0):
+    runs = pd.read_parquet(out / "runs.parquet")
+    chosen = runs[(runs.optimizer == optimizer) & (runs.seed == seed) & (runs.search == search)]
+    return chosen.sort_values("passes").suboptimality.to_numpy()
+
+
+def case(small):
+    (only,) = read_protocol(small / "protocol.toml").cases
+    return only, json.loads((small / "run.json").read_text())["cases"][CASE]["best"]
+
+
+@pytest.mark.parametrize("chunks", [8, 1])
+def test_a_run_is_secant_to_at_its_defaults_on_the_seeds_order(small, ran, chunks):
+    only, best = case(small)
+    problem = only.problem()
+    w = torch.zeros(problem.shape, requires_grad=True)
+    sampler = ChunkSampler(problem.n, only.batch, chunks, seed=1)
+    optimizer = SecantTO([w], sampler)
+    gaps = [problem.objective(w) - best]
+    for _ in range(PASSES):
+        for rows in sampler:
+            optimizer.zero_grad()
+            problem.loss(w, torch.tensor(rows)).backward()
+            optimizer.step()
+        gaps.append(problem.objective(w) - best)
+    np.testing.assert_allclose(curve(ran[0], f"secant-{chunks}", 1), gaps, rtol=1e-6, atol=1e-15)
+
+
+def test_a_peer_has_its_tuned_settings_and_the_order_of_secant_to(small, ran):
+    only, best = case(small)
+    problem = only.problem()
+    read = InChunks(problem.name, problem.dataset, problem.model, problem.l2, only.batch)
+    trials = pd.read_parquet(small / "trials.parquet")
+    searched = trials[(trials.optimizer == "adam") & (trials.search == 2) & (trials.number < 32)]
+    settings = json.loads(searched.sort_values("score").settings.iloc[0])
+    read.sampler = ChunkSampler(problem.n, only.batch, 8, seed=1)
+    rows = train(read, OPTIMIZERS["adam"], settings, 1, PASSES, best)
+    gaps = [row["suboptimality"] for row in rows]
+    np.testing.assert_allclose(curve(ran[0], "adam-chunks", 1, search=2), gaps, rtol=1e-3)
+
+
+def test_the_tables_hold_every_pair(ran):
+    out, printed = ran
+    counts = pd.read_csv(out / "comparison.csv").set_index(["optimizer", "reference"])
+    assert len(counts) == 3 * (17 + 3 + 3) + 3  # 17 tuned, 3 solvers, 3 on fixed chunks
+    assert (counts.cases == 1).all()
+    assert not counts[["win", "tie", "loss"]].to_numpy().any()  # two seeds are too few
+    ends = {name: np.log10([curve(out, name, s)[-1] for s in (0, 1)]) for name in ("secant-8",)}
+    cases = pd.read_csv(out / "cases.csv").set_index("optimizer")
+    assert cases.loc["secant-8", "median"] == pytest.approx(ends["secant-8"].mean(), abs=1e-3)
+    assert cases.loc["secant-8", "worst"] == pytest.approx(ends["secant-8"].max(), abs=1e-3)
+    assert "too few seeds" in printed
+    assert summary(out) in printed
+
+
+def test_it_goes_on_where_it_was_stopped(small, ran, tmp_path):
+    out, _ = ran
+    runs = pd.read_parquet(out / "runs.parquet")
+    (tmp_path / "run.json").write_bytes((out / "run.json").read_bytes())
+    runs[runs.optimizer != "secant-1"].to_parquet(tmp_path / "runs.parquet")
+    assert command(small, tmp_path).exit_code == 0
+    keys = ["optimizer", "search", "seed", "passes"]
+    again = pd.read_parquet(tmp_path / "runs.parquet")
+    pd.testing.assert_frame_equal(
+        again.sort_values(keys, ignore_index=True), runs.sort_values(keys, ignore_index=True)
+    )
+
+
+def test_it_writes_into_no_other_studys_folder(small):
+    result = command(small, small)
+    assert result.exit_code != 0
+    assert "holds no results of `trainopt study secant`" in result.output.replace("\n", " ")
+
+
+# The committed results --------------------------------------------------------------------------
+
+
+def test_the_page_has_the_tables_of_the_committed_results():
+    folder = ROOT / "results" / "secant"
+    assert (folder / "summary.md").read_text() == summary(folder)
+    page = (ROOT / "docs" / "secant.md").read_text()
+    tables = summary(folder).strip().split("\n\n")
+    for i, table in enumerate(tables):
+        assert f"<!-- table {i} -->\n{table}\n<!-- end -->" in page
+    counts = pd.read_csv(folder / "comparison.csv").set_index(["optimizer", "reference"])
+    for chunks, words in ((8, "{} wins, {} ties, {} loss"), (4, "{} wins, {} tie, {} loss")):
+        row = counts.loc[(f"secant-{chunks}", "adam")]
+        assert words.format(*row[["win", "tie", "loss"]].astype(int)) in page.replace("\n", " ")
+
+
+def test_the_counts_against_adam_are_those_of_the_runs():
+    """By SciPy from the two tables of runs: mean over searches, both tests, Holm by hand."""
+    keys = ["case", "seed", "search"]
+    runs = pd.read_parquet(ROOT / "results" / "secant" / "runs.parquet")
+    tuned = pd.read_parquet(CONVEX / "runs.parquet")
+    tuned = tuned[(tuned.optimizer == "adam") & (tuned.budget == 32)].astype({"case": str})
+    ends = []
+    for table in (runs[runs.optimizer == "secant-8"], tuned):
+        last = table.loc[table.groupby(keys).passes.idxmax()]
+        last = last.assign(final=np.log10(last.suboptimality.clip(lower=1e-14)))
+        ends.append(last.groupby(["case", "seed"]).final.mean().unstack("seed"))
+    difference = (ends[0] - ends[1]).dropna().to_numpy()
+    n = len(difference)
+    p = np.array(
+        [
+            [stats.ttest_1samp(row, 0).pvalue for row in difference],
+            [stats.wilcoxon(row).pvalue for row in difference],
+        ]
+    )
+    rank = p.argsort(1).argsort(1)
+    adjusted = np.array(
+        [
+            [max((n - r[j]) * q[j] for j in np.flatnonzero(r <= k)) for k in r]
+            for q, r in zip(p, rank, strict=True)
+        ]
+    )
+    significant = (adjusted < 0.05).all(0)
+    lower = difference.mean(1) < 0
+    counts = pd.read_csv(ROOT / "results" / "secant" / "comparison.csv")
+    row = counts[(counts.optimizer == "secant-8") & (counts.reference == "adam")].iloc[0]
+    assert row.cases == n
+    assert row.win == (significant & lower).sum()
+    assert row.loss == (significant & ~lower).sum()
+    assert row.decades == pytest.approx(np.median(difference.mean(1)), rel=1e-3)
+
+
+def test_the_readme_says_what_was_measured():
+    table = pd.read_csv(ROOT / "results" / "secant" / "comparison.csv")
+    row = table.set_index(["optimizer", "reference"]).loc[("secant-8", "adam")]
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"on {row.win:.0f} of {row.cases:.0f} strongly convex cases and loses one" in readme
+    assert row.loss == 1
+    assert f"by {-row.decades:.1f} decades of F − F* in the median" in readme

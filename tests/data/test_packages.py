@@ -101,7 +101,7 @@ def test_a_debian_package_is_fetched_once_and_read(debian):
 @pytest.mark.parametrize("error", [URLError("404"), TimeoutError(), IncompleteRead(b"half")])
 def test_the_archive_answers_when_the_mirror_does_not(debian, error):
     deb = a_deb({"x": b"1"})
-    debian |= {"deb.debian.org": error, "packages.debian.org": deb}
+    debian |= {"deb.debian.org": error, "archive.debian.org": deb}
     assert Archive("debian", "a/a_1.deb", digest(deb), "MIT").read("x") == b"1"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainopt.data import packages, text
+from trainopt.data import packages, pretrained, text
 from trainopt.data.packages import Archive
 from trainopt.errors import InputError
 

@@ -112,9 +112,9 @@ REFUSED = {
     "study theory --seeds 1": "--seeds",
     "study memory --sizes 0": "The sizes are 0",
     "study memory --sizes 99999999999999": "The sizes are 99999999999999",
-    "bench step --repeats 0": "--repeats",
-    "bench step --device foo": "The device foo can't be used",
-    "bench step --device meta": "The device meta can't be used",
+    "speed --repeats 0": "--repeats",
+    "speed --device foo": "The device foo can't be used",
+    "speed --device meta": "The device meta can't be used",
 }
 
 
@@ -187,3 +187,11 @@ def test_the_advice_for_lost_runs_leads_to_the_same_runs(compared, tmp_path):
     pages = [(folder / "run.json").read_text() for folder in (compared, tmp_path)]
     assert pages[0] == pages[1]
     assert not (tmp_path / "tuning.db").exists()  # nothing was searched again
+
+
+def test_an_old_command_says_its_new_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["bench", "step", "--device", "foo"])
+    assert done.exit_code == 2
+    assert "`trainopt bench step` is now `trainopt speed`." in done.output
+    assert "The device foo can't be used" in done.output

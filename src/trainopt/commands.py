@@ -6,7 +6,9 @@ only names are known, so that `--version`, `--help` and `list` are there at once
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +23,7 @@ from trainopt.deep.tasks import TASKS
 from trainopt.errors import InputError
 from trainopt.harness import names
 from trainopt.harness.terminal import sentences
-from trainopt.speed.cli import step
+from trainopt.speed.cli import speed
 from trainopt.stopping import resumable
 from trainopt.theory.cli import memory, theory
 
@@ -50,11 +52,24 @@ study = typer.Typer(
 )
 for command in (convex, secant, deep, theory, memory):
     study.command()(command)
-bench = typer.Typer(help="Speed against peers in the same run.", no_args_is_help=True)
-bench.callback()(lambda: None)  # keeps `step` a command of its own
-bench.command()(step)
 app.add_typer(study, name="study")
-app.add_typer(bench, name="bench")
+
+
+def _renamed(command: Callable[..., None], old: str, new: str) -> Callable[..., None]:
+    """The same command for those who know its old name, with a line that says the new one."""
+
+    @wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        print(f"`trainopt {old}` is now `trainopt {new}`.", file=sys.stderr)
+        command(*args, **options)
+
+    return run
+
+
+bench = typer.Typer(no_args_is_help=True)
+bench.callback()(lambda: None)  # keeps `step` a command of its own
+bench.command("step")(_renamed(speed, "bench step", "speed"))
+app.add_typer(bench, name="bench", hidden=True)
 
 
 def _print_version(asked: bool) -> None:
@@ -248,3 +263,6 @@ def _end(table: pd.DataFrame, searched: bool, folder: Path) -> None:
 
     show(text_table(table))
     say(f"\n{verdict(table, searched)}\nReport: {folder / 'report.html'}")
+
+
+app.command()(speed)

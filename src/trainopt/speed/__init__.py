@@ -1,1 +1,1 @@
-"""Speed, as ratios against peers in the same run: `trainopt bench step`."""
+"""Speed, as ratios against peers in the same run: `trainopt speed`."""

@@ -1,4 +1,4 @@
-"""The command `trainopt bench step`, which imports its work when it runs."""
+"""The command `trainopt speed`, which imports its work when it runs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import torch
 
 
-def step(
+def speed(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("runs/step"),
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("runs/speed"),
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 30,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
 ) -> None:
@@ -32,7 +32,7 @@ def step(
     chosen = _device(device)
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else "cpu"
     identity = {"device": name}
-    kept = context.with_resource(writing(out, "bench step", identity))
+    kept = context.with_resource(writing(out, "speed", identity))
     bandwidth = limits(chosen, repeats)
     print(", ".join(f"{name} {speed:.1f} GB/s" for name, speed in bandwidth.items()))
     tables = {

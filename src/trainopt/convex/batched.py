@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from trainopt.convex.batched_steps import METHODS, Gradient, Rates
+from trainopt.convex.batched_steps import METHODS, NORMALISED, Gradient, Rates
 from trainopt.convex.problems import Problem
 from trainopt.harness.optimizers import SCHEDULES, Settings
 
@@ -120,7 +120,7 @@ def train_all(
 
     Args:
         data: the problem.
-        optimizer: a key of `METHODS`.
+        optimizer: a key of `METHODS` or `NORMALISED`.
         settings: values for the optimizer's settings, one dictionary each.
         seeds: of the order of the data.
         passes: budget in passes over the data; an optimizer whose epochs cost more makes fewer.
@@ -128,7 +128,7 @@ def train_all(
         every_epoch: judge after every epoch; otherwise at the end only, and the other entries
             are NaN.
     """
-    problem, method = data.problem, METHODS[optimizer]
+    problem, method = data.problem, (METHODS | NORMALISED)[optimizer]
     epochs = passes // method.passes
     per_epoch = math.ceil(problem.n / problem.batch_size)
     runs = len(seeds) * len(settings)

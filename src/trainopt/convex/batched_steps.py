@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from trainopt.forms import Diagonal, Form, RankOne
 from trainopt.harness.ablations import FirstStep, Lagged
+from trainopt.learning import EPSILON, Normalised
 from trainopt.learning import Gradient as Rule
 from trainopt.rules import learn
 from trainopt.schedules import Constant, Schedule
@@ -104,9 +106,13 @@ def _full_start(w: Tensor, steps: int) -> State:
     return {"b": torch.zeros_like(w), "A": w.new_zeros(runs, d, d)}
 
 
-def _full_step(w: Tensor, gradient: Gradient, s: State, h: Rates) -> tuple[Tensor, Tensor]:
+def _full_step(
+    w: Tensor, gradient: Gradient, s: State, h: Rates, normalised: bool = False
+) -> tuple[Tensor, Tensor]:
     """Full-TO; with A = Σ (α e) wᵀ over the steps so far, A w costs 2 t d instead of d²."""
     g, alpha, beta = gradient(w), h["alpha"], h["beta"]
+    if normalised:
+        alpha = alpha / (EPSILON + w.square().sum(1, keepdim=True))
     e = g - s["b"]
     if "A" in s:
         e -= torch.bmm(s["A"], w[:, :, None])[:, :, 0]
@@ -241,4 +247,10 @@ METHODS: dict[str, Method] = {
     ),
     # An epoch of steps at two gradients each, and the full gradient at its start.
     "svrg": Method(_zeros("anchor", "full"), _svrg, passes=3, anchor=_svrg_anchor),
+}
+# The variants at the rate that no size of the weights upsets.
+NORMALISED: dict[str, Method] = {
+    "diagonal-normalised": Method(_zeros("a", "b"), _learning(Diagonal(), Normalised())),
+    "rankone-normalised": Method(_rank_one_start, _learning(RankOne(), Normalised())),
+    "full-normalised": Method(_full_start, partial(_full_step, normalised=True)),
 }

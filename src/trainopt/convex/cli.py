@@ -78,3 +78,21 @@ def secant(
     with resumable(out):
         run_secant(results, out, show=True)
     say(write_secant(results, out))
+
+
+def sensitivity(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/sensitivity"),
+    quick: Annotated[bool, typer.Option("--quick", help="A few cases, in a minute.")] = False,
+) -> None:
+    """Where α, β and γ work, over a grid of them, and what one fixed default loses.
+
+    The same command goes on where an interrupted one stopped.
+    """
+    from trainopt.convex.protocol import read_protocol
+    from trainopt.convex.sensitivity import run_sensitivity
+    from trainopt.convex.sensitivity_tables import write_sensitivity
+    from trainopt.harness.terminal import say
+
+    with resumable(out):
+        run_sensitivity(read_protocol(quick=quick).cases, out, show=True)
+    say(write_sensitivity(out))

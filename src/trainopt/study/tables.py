@@ -14,7 +14,7 @@ from trainopt.bench.stats import SEARCH_LUCK, counts_text
 from trainopt.study.folder import read_folder
 from trainopt.study.measures import by_seed, measured
 from trainopt.study.names import ABLATIONS, TO
-from trainopt.study.protocol import Protocol
+from trainopt.study.protocol import Protocol, check_optimizers
 from trainopt.study.ranking import Ranking, ranking
 from trainopt.study.significance import compared, counted
 
@@ -45,6 +45,7 @@ class Results:
         """
         names = ("runs", "trials", "solvers", "timing")
         manifest, tables = read_folder(folder, names, protocol.digest, "trainopt study convex")
+        check_optimizers(manifest, protocol, folder)
         return cls(protocol, manifest, **tables)
 
     @property

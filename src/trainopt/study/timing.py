@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -9,39 +10,70 @@ from functools import partial
 import numpy as np
 import torch
 
-from trainopt.bench.optimizers import OPTIMIZERS
+from trainopt.bench.optimizers import OPTIMIZERS, Settings
 from trainopt.bench.problems import Problem
+from trainopt.study.secant_runs import STARTS as SECANTS
+from trainopt.study.secant_runs import secant_passes
 from trainopt.study.svrg import SVRG
 
 _ROUNDS = 5
 
 
-def step_seconds(problem: Problem, optimizers: list[str]) -> dict[str, float]:
+def step_seconds(
+    problem: Problem, optimizers: list[str], settings: dict[str, Settings], passes: int
+) -> dict[str, float]:
     """The median seconds of a step, gradient and update together.
 
-    Optimizers take turns, so that all see the machine alike; a round of each lasts about 20 ms.
+    Optimizers take turns, so that all see the machine alike. A round of each lasts about 20 ms; one
+    of SecantTO, whose steps aren't alike, is a run.
 
     Args:
         problem: the problem.
-        optimizers: names of optimizers, or "svrg".
+        optimizers: names of optimizers, "svrg" and those of SecantTO.
+        settings: of an optimizer whose steps depend on them, at least.
+        passes: of a run.
     """
-    steps = {name: _stepper(problem, name) for name in optimizers}
-    counts = {}
-    for name, step in steps.items():
-        step()
-        counts[name] = max(1, min(50, int(0.02 / _seconds(step, 1))))
-    rounds: dict[str, list[float]] = {name: [] for name in steps}
+    steps = {
+        name: _secant_run(problem, settings.get(name, {}), passes)
+        if name in SECANTS
+        else _rounds(_stepper(problem, name))
+        for name in optimizers
+    }
+    times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(_ROUNDS):
-        for name, step in steps.items():
-            rounds[name].append(_seconds(step, counts[name]))
-    return {name: float(np.median(times)) for name, times in rounds.items()}
+        for name, (step, count) in steps.items():
+            times[name].append(_seconds(step) / count)
+    return {name: float(np.median(found)) for name, found in times.items()}
 
 
-def _seconds(step: Callable[[], object], count: int) -> float:
+def _rounds(step: Callable[[], object]) -> tuple[Callable[[], object], int]:
+    """A round of steps that are alike, and how many there are."""
+    step()
+    count = max(1, min(50, int(0.02 / _seconds(step))))
+
+    def steps() -> None:
+        for _ in range(count):
+            step()
+
+    return steps, count
+
+
+def _secant_run(
+    problem: Problem, settings: Settings, passes: int
+) -> tuple[Callable[[], object], int]:
+    """A run, and how many steps it has."""
+
+    def run() -> None:
+        for _ in secant_passes(problem, settings, 0, passes):
+            pass
+
+    return run, passes * math.ceil(problem.n / problem.batch_size)
+
+
+def _seconds(step: Callable[[], object]) -> float:
     start = time.perf_counter()
-    for _ in range(count):
-        step()
-    return (time.perf_counter() - start) / count
+    step()
+    return time.perf_counter() - start
 
 
 def _stepper(problem: Problem, name: str) -> Callable[[], object]:

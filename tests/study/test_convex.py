@@ -25,6 +25,7 @@ from trainopt.bench.search import best_of, finished, score
 from trainopt.commands import app
 from trainopt.study.convex import run_convex
 from trainopt.study.protocol import read_protocol
+from trainopt.study.search import study_name
 from trainopt.study.steps import METHODS
 from trainopt.study.storage import shared_storage
 from trainopt.study.tables import Results, headline
@@ -156,9 +157,8 @@ def test_it_runs_and_skips_what_has_no_data(whole):
 def test_the_best_setting_of_each_budget_is_run(whole, tiny):
     protocol = read_protocol(tiny)
     storage = shared_storage(None, whole)
-    study = optuna.load_study(
-        study_name=f"{protocol.digest[:12]}/iris-softmax/adam/1", storage=storage
-    )
+    case = protocol.cases[0]
+    study = optuna.load_study(study_name=study_name((case, "adam", 1), protocol), storage=storage)
     trials = finished(study)
     assert trials[0].params == protocol.starts["adam"]
     for budget in (2, 4, 6):
@@ -354,6 +354,7 @@ import sys
 from pathlib import Path
 from trainopt.study import convex
 from trainopt.study.protocol import read_protocol
+from trainopt.study.search import study_name
 protocol, out, storage = sys.argv[1:]
 convex.METHODS = {FEW}
 convex.run_convex(read_protocol(Path(protocol)), Path(out), storage, 1, show=False)

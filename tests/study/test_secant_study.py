@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 import trainopt
 from trainopt import ChunkSampler, SecantTO
 from trainopt.bench.optimizers import OPTIMIZERS
+from trainopt.bench.problems import Problem
 from trainopt.bench.runner import train
 from trainopt.commands import app
 from trainopt.study.protocol import read_protocol
-from trainopt.study.secant import InChunks
 from trainopt.study.secant_tables import summary
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +88,13 @@ def test_a_run_is_secant_to_at_its_defaults_on_the_seeds_order(small, ran, chunk
             optimizer.step()
         gaps.append(problem.objective(w) - best)
     np.testing.assert_allclose(curve(ran[0], f"secant-{chunks}", 1), gaps, rtol=1e-6, atol=1e-15)
+
+
+class InChunks(Problem):
+    """A problem whose rows are read by a `ChunkSampler`, whatever the generator says."""
+
+    def batches(self, generator):
+        return [torch.tensor(rows) for rows in self.sampler]
 
 
 def test_a_peer_has_its_tuned_settings_and_the_order_of_secant_to(small, ran):

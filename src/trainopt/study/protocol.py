@@ -19,7 +19,7 @@ from trainopt.study.toml import digest_of, protocol_table
 # SVRG isn't an optimizer that `compare` can run: it needs gradients at two points.
 _SVRG: Settings = {"lr": 0.1, "lr_schedule": "constant"}
 # What belongs to single optimizers: another one can join without a change to the common part.
-_OWN = ("space", "space_of", "searches_of")
+_OWN = ("space", "space_of", "searches_of", "optimizers")
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,17 @@ class Protocol:
 def read_protocol(path: Path | None = None, quick: bool = False) -> Protocol:
     """Read a protocol, the committed one by default; with `quick`, its small version.
 
+    One that `extends` a committed one has cases of its own, and takes what else it doesn't say from
+    that; one with `optimizers` runs those only.
+
     Raises:
         InputError: there is no such file, or something in it isn't known.
     """
     with protocol_table(path, "convex") as table:
-        return _protocol(table, quick)
+        if "extends" not in table:
+            return _protocol(table, quick)
+        with protocol_table(None, table["extends"]) as base:
+            return _protocol(_without(base, ("case", "quick")) | table, quick)
 
 
 def check_optimizers(manifest: dict[str, Any], protocol: Protocol, folder: Path) -> None:
@@ -141,6 +147,9 @@ def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
         cases.append(Case(**fields))
     starts = {name: entry.start for name, entry in OPTIMIZERS.items()}
     starts |= {"svrg": _SVRG} | SECANTS
+    for name in table.get("optimizers", ()):
+        _known(name, starts, "optimizer")
+    starts = {name: starts[name] for name in table.get("optimizers", starts)}
     searches_of = table["searches_of"]
     ranges = {name: _ranges(table, name, start) for name, start in starts.items()}
     return Protocol(

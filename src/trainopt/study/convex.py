@@ -27,7 +27,7 @@ from trainopt.study.search import Unit, best_settings, run_unit, study_name
 from trainopt.study.secant_runs import STARTS as SECANTS
 from trainopt.study.solvers import solver_rows
 from trainopt.study.storage import shared_storage
-from trainopt.study.timing import step_seconds
+from trainopt.study.timing import one_thread, step_seconds
 
 
 def run_convex(
@@ -213,10 +213,11 @@ def _export(units: list[Unit], protocol: Protocol, storage: Any, out: Path) -> N
 
 def _added(rows: list[dict[str, Any]], path: Path) -> pd.DataFrame:
     """The table at `path`, where there is one, with these rows after its own."""
-    pieces = [pd.DataFrame(rows)]
-    if path.exists():
-        pieces.insert(0, pd.read_parquet(path).astype({"case": str, "optimizer": str}))
-    table: pd.DataFrame = pd.concat(pieces, ignore_index=True)
+    new = pd.DataFrame(rows, columns=None if rows else ["case", "optimizer", "search", "number"])
+    if not path.exists():
+        return new
+    before = pd.read_parquet(path).astype({"case": str, "optimizer": str})
+    table: pd.DataFrame = pd.concat([before, new], ignore_index=True) if rows else before
     return table
 
 
@@ -263,7 +264,8 @@ def _measure(
                 problem = case.problem()
                 if not there:
                     best = manifest["cases"][case.name]["best"]
-                    found = solver_rows(problem, case.passes, best)
+                    with one_thread():
+                        found = list(solver_rows(problem, case.passes, best))
                     solved += [{"case": case.name, **row} for row in found]
                 names = [*missing, *([protocol.reference] if there else [])]
                 settings = {

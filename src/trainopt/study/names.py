@@ -23,4 +23,5 @@ STYLES = _STYLES | {
     "secant-tuned": Style("#CC3311", 1.8, dashed=True),
 }
 TO = ("full", "diagonal", "rankone")
+OURS = ("secant", *TO)
 ABLATIONS = ("alpha0", "sgd", "fixed-b", "lagged")

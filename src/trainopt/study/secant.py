@@ -22,7 +22,10 @@ from trainopt.study.batched import Batched, train_all
 from trainopt.study.names import TITLES
 from trainopt.study.protocol import Case
 from trainopt.study.search import best_settings
+from trainopt.study.secant_ablations import run_ablations
 from trainopt.study.secant_runs import sampler, train_secant
+from trainopt.study.secant_seconds import run_seconds
+from trainopt.study.steps import METHODS
 from trainopt.study.tables import Results
 
 
@@ -51,14 +54,15 @@ def _in_chunks(optimizer: str) -> Variant:
     return Variant(f"{optimizer}-chunks", f"{TITLES[optimizer]}, fixed chunks", 8, optimizer)
 
 
-# In the order in which they are run: what matters most comes first.
+# In the order in which they are run: what matters most comes first, Full-TO, the dearest, last.
+_FIRST = ("adam", "schedulefree-sgd", "momentum")
+_REST = sorted(set(METHODS) - set(_FIRST), key=lambda name: (name == "full", name == "svrg", name))
 VARIANTS = (
     _secant(8),
     _secant(4),
-    _in_chunks("adam"),
-    _in_chunks("schedulefree-sgd"),
-    _in_chunks("momentum"),
+    *map(_in_chunks, _FIRST),
     _secant(1),
+    *map(_in_chunks, _REST),
 )
 SECANTS = tuple(variant for variant in VARIANTS if variant.tuned is None)
 CHUNKED = tuple(variant for variant in VARIANTS if variant.tuned is not None)
@@ -83,12 +87,13 @@ class BatchedInChunks(Batched):
 def run_secant(convex: Results, out: Path, show: bool) -> None:
     """Run what is missing: every variant, case, search and seed of the convex study's protocol.
 
-    One process. A variant's runs on a case are kept together as soon as they are there; called
+    And the ablations and the clock. One process. A variant's runs on a case are kept together as
+    soon as they are there; called
     again, the command goes on after them.
 
     Args:
         convex: the study whose cases, optima and tuned settings are taken.
-        out: folder for run.json and runs.parquet.
+        out: folder for run.json and the tables runs, ablations and seconds (Parquet).
         show: draw a progress bar.
 
     Raises:
@@ -100,6 +105,8 @@ def run_secant(convex: Results, out: Path, show: bool) -> None:
         made = convex.manifest[MADE_BY][0]
         facts = {"convex_commit": made.get("commit"), "seeds": list(range(protocol.seeds))}
         write_manifest(out, {**facts, **identity, **kept})
+        run_ablations(convex, out, show)
+        run_seconds(convex, out, show)
         _run(convex, out, show)
 
 

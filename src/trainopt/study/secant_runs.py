@@ -13,6 +13,7 @@ from torch import Tensor
 from trainopt.bench.optimizers import Settings
 from trainopt.bench.problems import Problem
 from trainopt.secant import ChunkSampler, SecantTO
+from trainopt.secant.plan import Followed
 from trainopt.study.batched import Runs
 
 CHUNKS: int = inspect.signature(ChunkSampler).parameters["chunks"].default
@@ -79,11 +80,24 @@ def _curve(
 
 
 def secant_passes(
-    problem: Problem, settings: Settings, seed: int, passes: int
+    problem: Problem,
+    settings: Settings,
+    seed: int,
+    passes: int,
+    read: ChunkSampler | Followed | None = None,
 ) -> Iterator[tuple[SecantTO, Tensor, Tensor]]:
-    """Train; after each pass yield the optimizer, the weights, and those before its last step."""
+    """Train; after each pass yield the optimizer, the weights, and those before its last step.
+
+    Args:
+        problem: what to train.
+        settings: as of `train_secant`.
+        seed: of the order of the rows.
+        passes: over the data.
+        read: that order, where it isn't the `sampler`'s.
+    """
     own = dict(settings)
-    read = sampler(problem, own.pop("chunks", CHUNKS), seed)
+    chunks = own.pop("chunks", CHUNKS)
+    read = read or sampler(problem, chunks, seed)
     w = problem.initial().requires_grad_()
     optimizer = SecantTO([w], read, **own)
     for _ in range(passes):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from trainopt.bench.optimizers import OPTIMIZERS, Settings
 from trainopt.bench.problems import Problem
@@ -18,11 +20,26 @@ from trainopt.study.svrg import SVRG
 
 _ROUNDS = 5
 
+# Seconds of this process alone: others on the machine, which take its time, don't count.
+clock = time.process_time
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread, so that the processor's seconds are those on the wall."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
 
 def step_seconds(
     problem: Problem, optimizers: list[str], settings: dict[str, Settings], passes: int
 ) -> dict[str, float]:
-    """The median seconds of a step, gradient and update together.
+    """The median seconds of a step in one thread, gradient and update together.
 
     Optimizers take turns, so that all see the machine alike. A round of each lasts about 20 ms; one
     of SecantTO, whose steps aren't alike, is a run.
@@ -40,9 +57,10 @@ def step_seconds(
         for name in optimizers
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(_ROUNDS):
-        for name, (step, count) in steps.items():
-            times[name].append(_seconds(step) / count)
+    with one_thread():
+        for _ in range(_ROUNDS):
+            for name, (step, count) in steps.items():
+                times[name].append(_seconds(step) / count)
     return {name: float(np.median(found)) for name, found in times.items()}
 
 
@@ -71,9 +89,9 @@ def _secant_run(
 
 
 def _seconds(step: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = clock()
     step()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def _stepper(problem: Problem, name: str) -> Callable[[], object]:

@@ -50,7 +50,8 @@ def _rows(convex: Results, case: Case) -> Iterator[dict[str, Any]]:
     problem = case.problem()
     best = convex.manifest["cases"][case.name]["best"]
     target = TARGET * (problem.objective(problem.initial()) - best)
-    found = [_secant(problem, seed, case.passes, best, target) for seed in range(_SEEDS)]
+    seeds = range(min(_SEEDS, convex.protocol.seeds))
+    found = [_secant(problem, seed, case.passes, best, target) for seed in seeds]
     yield {"optimizer": UNTUNED, **_medians(found)}
     names = [name for name in METHODS if name in convex.optimizers]
     costs = step_seconds(problem, names, {}, case.passes)

@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import torch
 from ended import kill
 from typer.testing import CliRunner
 
@@ -22,6 +24,7 @@ import trainopt
 from trainopt.commands import app
 from trainopt.convex.batched_steps import METHODS
 from trainopt.convex.protocol import read_protocol
+from trainopt.convex.search import study_name
 from trainopt.convex.study import run_convex
 from trainopt.convex.tables import Results, headline
 from trainopt.errors import InputError
@@ -30,6 +33,8 @@ from trainopt.harness.search import best_of, finished, score
 from trainopt.harness.storage import shared_storage
 
 COMMITTED = Path(trainopt.__file__).parent / "protocols" / "convex.toml"
+SECANTS = ("secant", "secant-tuned")
+ALL = (*METHODS, *SECANTS)
 CASES = """
 [[case]]
 name = "iris-softmax"
@@ -91,6 +96,12 @@ def tinier(tmp_path_factory):
     return protocol_file(tmp_path_factory.mktemp("tinier"), case, searches=1, seeds=2)
 
 
+def with_optimizers(protocol, names, path):
+    """The same protocol for these optimizers only."""
+    path.write_text(f"optimizers = {json.dumps(list(names))}\n{protocol.read_text()}")
+    return path
+
+
 def command(protocol, out):
     return [
         *(sys.executable, "-m", "trainopt", "study", "convex", "--protocol", str(protocol)),
@@ -126,21 +137,23 @@ def finals(folder):
     return {name: json.dumps(held["final"]) for name, held in attributes.items() if "final" in held}
 
 
-def assert_whole(folder, sizes, searches, seeds, methods=METHODS):
+def assert_whole(folder, sizes, searches, seeds, methods=ALL):
     """Every unit is there once: the trials of its case, the seeds of each budget."""
     found = tables(folder)
+    units = {name: 1 if name in SECANTS else searches for name in methods}
     trials = found["trials"].groupby(["case", "optimizer", "search"]).number
     assert trials.nunique().eq(trials.size()).all()
     counted = trials.size().groupby(level="case").unique().to_dict()
     assert {case: size.tolist() for case, size in counted.items()} == {
         case: [size] for case, size in sizes.items()
     }
-    assert len(trials) == len(sizes) * searches * len(methods)
+    tuned = sum(count for name, count in units.items() if name != "secant")
+    assert len(trials) == len(sizes) * tuned
     ends = found["runs"][found["runs"].passes == 0]
     counts = ends.groupby(["case", "optimizer", "search", "budget"], observed=True).seed.count()
     assert counts.eq(seeds).all()
     budgets = sum(3 if size > 4 else 2 for size in sizes.values())
-    assert len(counts) == budgets * searches * len(methods)
+    assert len(counts) == budgets * sum(units.values())
 
 
 def test_it_runs_and_skips_what_has_no_data(whole):
@@ -149,16 +162,15 @@ def test_it_runs_and_skips_what_has_no_data(whole):
     assert list(manifest["cases"]) == ["iris-softmax", "diabetes-ridge"]
     assert "connect to the network" in manifest["skipped"]["covtype-softmax"]
     timing = pd.read_parquet(whole / "timing.parquet")
-    assert (timing.groupby("case").optimizer.nunique() == len(METHODS)).all()
+    assert (timing.groupby("case").optimizer.nunique() == len(ALL)).all()
     assert (timing.seconds_per_step > 0).all()
 
 
 def test_the_best_setting_of_each_budget_is_run(whole, tiny):
     protocol = read_protocol(tiny)
     storage = shared_storage(None, whole)
-    study = optuna.load_study(
-        study_name=f"{protocol.digest[:12]}/iris-softmax/adam/1", storage=storage
-    )
+    case = protocol.cases[0]
+    study = optuna.load_study(study_name=study_name((case, "adam", 1), protocol), storage=storage)
     trials = finished(study)
     assert trials[0].params == protocol.starts["adam"]
     for budget in (2, 4, 6):
@@ -206,6 +218,84 @@ def test_another_protocol_is_refused(whole, tiny, tmp_path):
         run_convex(read_protocol(other), whole, None, 1, show=False)
 
 
+def test_an_optimizer_joins_a_study(tinier, tmp_path):
+    """Its rows come after those that are there, which stay as they are; so does the folder."""
+    out = tmp_path / "out"
+    few = with_optimizers(tinier, ["adam", "sgd"], tmp_path / "few.toml")
+    run_convex(read_protocol(few), out, None, 1, show=False)
+    names = ("runs", "trials", "solvers", "timing")
+    before = {name: pd.read_parquet(out / f"{name}.parquet") for name in names}
+    (out / "trials.log").unlink()  # which committed results don't have
+    more = with_optimizers(tinier, ["adam", "sgd", *SECANTS], tmp_path / "more.toml")
+    protocol = read_protocol(more)
+    assert protocol.digest == read_protocol(few).digest == read_protocol(tinier).digest
+    run_convex(protocol, out, None, 1, show=False)
+    for name, old in before.items():
+        new = pd.read_parquet(out / f"{name}.parquet")
+        assert (
+            set(new.optimizer[len(old) :])
+            == {
+                "runs": set(SECANTS),
+                "trials": {"secant-tuned"},
+                "solvers": set(),
+                "timing": set(SECANTS),
+            }[name]
+        )
+        kept = new[: len(old)].astype(old.dtypes.astype(str).replace("category", "str").to_dict())
+        pd.testing.assert_frame_equal(kept, old.astype(kept.dtypes.to_dict()))
+    assert_whole(out, {"diabetes-ridge": 4}, searches=1, seeds=2, methods=["adam", "sgd", *SECANTS])
+    other = tmp_path / "other.toml"
+    other.write_text(more.read_text().replace("first = [1, 2, 3]", "first = [1, 2]"))
+    with pytest.raises(InputError, match="holds secant-tuned with another search"):
+        run_convex(read_protocol(other), out, None, 1, show=False)
+
+
+def test_a_protocol_takes_what_it_does_not_say_from_the_one_it_extends(tinier, tmp_path):
+    path = tmp_path / "new.toml"
+    path.write_text('extends = "convex"\noptimizers = ["adam", "secant"]\n' + CASES)
+    new, committed = read_protocol(path), read_protocol(COMMITTED)
+    assert [case.name for case in new.cases] == re.findall('name = "(.*)"', CASES)
+    assert list(new.spaces) == ["adam", "secant"]
+    assert new.spaces["adam"] == committed.spaces["adam"]
+    assert (new.main, new.seeds, new.level) == (committed.main, committed.seeds, committed.level)
+    assert new.own["adam"] == committed.own["adam"]
+    assert new.digest != committed.digest
+
+
+def test_untuned_secant_to_has_its_defaults(whole, tiny):
+    case = read_protocol(tiny).cases[0]
+    problem = case.problem()
+    w = torch.zeros(problem.shape, requires_grad=True)
+    sampler = trainopt.ChunkSampler(problem.n, case.batch, seed=5)
+    optimizer = trainopt.SecantTO([w], sampler)
+    for _ in range(case.passes):
+        for rows in sampler:
+            optimizer.zero_grad()
+            problem.loss(w, torch.tensor(rows)).backward()
+            optimizer.step()
+    best = json.loads((whole / "run.json").read_text())["cases"][case.name]["best"]
+    runs = pd.read_parquet(whole / "runs.parquet")
+    end = runs[(runs.optimizer == "secant") & (runs.case == case.name) & (runs.passes == 6)]
+    ends = end[(end.seed == 5) & (end.budget == 4)].suboptimality
+    assert ends.tolist() == pytest.approx([problem.objective(w) - best], rel=1e-5, abs=1e-14)
+
+
+def test_the_headline_says_what_the_verdicts_are(whole, tiny):
+    """SecantTO comes first where it wins most cases against each rival, and last where not."""
+    results = Results.load(whole, read_protocol(tiny))
+    first, *_, luck = headline(results)
+    counts = results.against("adam").query("optimizer == 'secant'").verdict.value_counts()
+    assert luck.startswith("Of all these differences")
+    for sentence in headline(results):
+        if sentence.startswith("SecantTO"):
+            assert f"{counts.get('win', 0)} wins, {counts.get('tie', 0)} ties" in sentence
+            assert (sentence == first) == (" beats each of its rivals" in sentence)
+    worse = results.runs.copy()
+    worse.loc[worse.optimizer == "secant", "suboptimality"] = 1.0
+    *_, last, _ = headline(replace(results, runs=worse))
+    assert "SecantTO, untuned, does not beat" in last
+
+
 def test_the_command_reports_what_the_tables_say(whole, tiny):
     """On a folder where nothing is left to do."""
     done = CliRunner().invoke(app, command(tiny, whole)[3:])
@@ -215,7 +305,7 @@ def test_the_command_reports_what_the_tables_say(whole, tiny):
     assert f"Report: {whole / 'report.html'}" in done.stdout
     page = (whole / "report.html").read_text()
     comparison = pd.read_csv(whole / "comparison.csv")
-    for name in METHODS:
+    for name in ALL:
         rows = comparison[(comparison.reference == "adam") & (comparison.optimizer == name)]
         if name != "adam":
             assert len(rows) == 2
@@ -348,23 +438,23 @@ def database(tmp_path_factory):
         server.wait()
 
 
-FEW = ("full", "diagonal", "alpha0", "adam", "sgd", "svrg")
-ONE_MACHINE = f"""
+FEW = ["full", "diagonal", "alpha0", "adam", "sgd", "svrg"]
+ONE_MACHINE = """
 import sys
 from pathlib import Path
 from trainopt.convex import study as convex
 from trainopt.convex.protocol import read_protocol
 protocol, out, storage = sys.argv[1:]
-convex.METHODS = {FEW}
 convex.run_convex(read_protocol(Path(protocol)), Path(out), storage, 1, show=False)
 """
 
 
 def test_two_machines_share_a_postgresql_server(tinier, whole, database, tmp_path, start):
     folders = [tmp_path / "one", tmp_path / "two"]
+    few = with_optimizers(tinier, FEW, tmp_path / "few.toml")
     running = [
         start(
-            [sys.executable, "-c", ONE_MACHINE, str(tinier), str(folder), database],
+            [sys.executable, "-c", ONE_MACHINE, str(few), str(folder), database],
             stderr=subprocess.PIPE,
         )
         for folder in folders

@@ -1,6 +1,7 @@
 """`trainopt study secant` on one case with two seeds, and its page."""
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +14,29 @@ from typer.testing import CliRunner
 import trainopt
 from trainopt import ChunkSampler, SecantTO
 from trainopt.commands import app
+from trainopt.convex.problems import Problem
 from trainopt.convex.protocol import read_protocol
-from trainopt.convex.secant import InChunks
+from trainopt.convex.secant_ablations import VARIANTS, Drawn
+from trainopt.convex.secant_seconds import fastest
 from trainopt.convex.secant_tables import summary
+from trainopt.convex.stale import Stale
 from trainopt.convex.train import train
 from trainopt.harness.optimizers import OPTIMIZERS
+from trainopt.secant import Plan
 
 ROOT = Path(__file__).parents[2]
 CONVEX = ROOT / "results" / "convex"
-CASE, PASSES, SEEDS = "iris-softmax", 12, 2
+CASE, PASSES, SEEDS = "wine-softmax", 12, 2
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """The committed convex study, cut down to one case, two seeds and 12 passes."""
     folder = tmp_path_factory.mktemp("convex")
-    head, first = (
-        (Path(trainopt.__file__).parent / "protocols" / "convex.toml")
-        .read_text()
-        .split("[[case]]")[:2]
-    )
-    text = head.replace("seeds = 12 ", f"seeds = {SEEDS} ") + "[[case]]" + first
+    committed = Path(trainopt.__file__).parent / "protocols" / "convex.toml"
+    head, *cases = committed.read_text().split("[[case]]")
+    (own,) = (text for text in cases if f'"{CASE}"' in text)
+    text = head.replace("seeds = 12 ", f"seeds = {SEEDS} ") + "[[case]]" + own
     protocol = folder / "protocol.toml"
     protocol.write_text(text.replace("passes = 30", f"passes = {PASSES}"))
     manifest = json.loads((CONVEX / "run.json").read_text())
@@ -90,6 +93,13 @@ def test_a_run_is_secant_to_at_its_defaults_on_the_seeds_order(small, ran, chunk
     np.testing.assert_allclose(curve(ran[0], f"secant-{chunks}", 1), gaps, rtol=1e-6, atol=1e-15)
 
 
+class InChunks(Problem):
+    """A problem whose rows are read by a `ChunkSampler`, whatever the generator says."""
+
+    def batches(self, generator):
+        return [torch.tensor(rows) for rows in self.sampler]
+
+
 def test_a_peer_has_its_tuned_settings_and_the_order_of_secant_to(small, ran):
     only, best = case(small)
     problem = only.problem()
@@ -106,7 +116,7 @@ def test_a_peer_has_its_tuned_settings_and_the_order_of_secant_to(small, ran):
 def test_the_tables_hold_every_pair(ran):
     out, printed = ran
     counts = pd.read_csv(out / "comparison.csv").set_index(["optimizer", "reference"])
-    assert len(counts) == 3 * (17 + 3 + 3) + 3  # 17 tuned, 3 solvers, 3 on fixed chunks
+    assert len(counts) == 3 * (17 + 3 + 17) + 17  # 17 tuned, 3 solvers, 17 on fixed chunks
     assert (counts.cases == 1).all()
     assert not counts[["win", "tie", "loss"]].to_numpy().any()  # two seeds are too few
     ends = {name: np.log10([curve(out, name, s)[-1] for s in (0, 1)]) for name in ("secant-8",)}
@@ -117,10 +127,117 @@ def test_the_tables_hold_every_pair(ran):
     assert summary(out) in printed
 
 
+def test_the_clock_counts_to_a_ten_thousandth(small, ran):
+    seconds = pd.read_parquet(ran[0] / "seconds.parquet").set_index("optimizer")
+    assert len(seconds) == 1 + 17 + 3
+    passes = []
+    for seed in range(SEEDS):
+        gaps = curve(ran[0], "secant-8", seed)
+        passes.append(np.flatnonzero(gaps <= 1e-4 * gaps[0])[0])
+    assert seconds.passes["secant"] == np.median(passes)
+    tuned = pd.read_parquet(small / "runs.parquet")
+    tuned = tuned[(tuned.optimizer == "schedulefree-adamw") & (tuned.budget == 32)]
+    gaps = tuned.pivot_table(index="passes", columns=["search", "seed"], values="suboptimality")
+    first = (gaps <= 1e-4 * gaps.iloc[0]).idxmax().where((gaps <= 1e-4 * gaps.iloc[0]).any())
+    expected = first.fillna(np.inf).median()
+    assert seconds.passes["schedulefree-adamw"] == expected
+    assert (np.isinf(seconds.seconds) == np.isinf(seconds.passes)).all()
+    assert (seconds.seconds > 0).all()
+
+
+def test_the_fastest_other_is_no_relative():
+    rows = pd.DataFrame(
+        [
+            ("a", "secant", 2.0),
+            ("a", "adam", 5.0),
+            ("a", "lbfgs", 3.0),
+            ("b", "secant", np.inf),
+            ("b", "adam", np.inf),
+        ],
+        columns=["case", "optimizer", "seconds"],
+    )
+    found = fastest(rows).to_dict("records")
+    assert found[0] == {"case": "a", "seconds": 2.0, "other": "lbfgs", "other_seconds": 3.0}
+    assert [found[1]["seconds"], found[1]["other_seconds"]] == [np.inf, np.inf]
+
+
+def test_the_ablation_that_changes_nothing_is_secant_to(ran):
+    parts = pd.read_parquet(ran[0] / "ablations.parquet")
+    assert parts.groupby("variant").size().eq(SEEDS).all()
+    assert len(parts) == SEEDS * len(VARIANTS)
+    as_it_is = parts[parts.variant.str.endswith("as it is")].sort_values("seed").final
+    ends = [np.log10(max(curve(ran[0], "secant-8", seed)[-1], 1e-14)) for seed in range(SEEDS)]
+    np.testing.assert_allclose(as_it_is, ends, rtol=1e-9)
+
+
+@pytest.mark.parametrize("replacement", [False, True])
+def test_drawn_batches_keep_no_rows_in_their_chunk(replacement):
+    drawn = Drawn(10, 4, 0, replacement)
+    passes = [list(drawn), list(drawn)]
+    assert [[len(batch) for batch in batches] for batches in passes] == [[4, 4, 2]] * 2
+    assert passes[0] != passes[1]
+    for batches in passes:
+        assert (sorted(chain.from_iterable(batches)) == list(range(10))) != replacement
+
+
+def dense_step(pairs, gradient):
+    """B⁻¹ g by the BFGS update of a dense inverse, in the order of the pairs."""
+    s, y = pairs[-1]
+    inverse = 2 * (s @ y) / (y @ y) * np.eye(len(s))
+    for s, y in pairs:
+        left = np.eye(len(s)) - np.outer(s, y) / (s @ y)
+        inverse = left @ inverse @ left.T + np.outer(s, s) / (s @ y)
+    return inverse @ gradient
+
+
+@pytest.mark.parametrize(("most", "shared"), [(5, True), (5, False), (0, False)])
+def test_what_is_left_without_a_part_against_numpy(most, shared):
+    """Two chunks of two batches, quadratics with one Hessian each, in float64."""
+    random = np.random.default_rng(0)
+    hessians = [(a := random.normal(size=(4, 4))) @ a.T + np.eye(4) for _ in range(2)]
+    centres, lr, passes = random.normal(size=(2, 4)), 0.02, 6
+    plan = Plan.split([3, 3, 3, 1], 2)
+    stale = Stale(plan, lr, most, shared)
+    w = torch.zeros(4, dtype=torch.float64)
+    v, points, means, pairs = np.zeros(4), [None, None], [None, None], []
+    begun, radius = v, 0.0
+    for step in range(4 * passes):
+        chunk, last, at = step // 2 % 2, step % 2 == 1, step / 4
+        gradient = hessians[chunk] @ (w.numpy() - centres[chunk])
+        w = stale.step(w, torch.from_numpy(gradient))
+        # The same by hand: first what is seen, then the base phase, then the move.
+        begun = begun if last else v
+        g = hessians[chunk] @ (v - centres[chunk])
+        if last:
+            u = (3 * begun + (1, 3)[chunk == 0] * v) / (4, 6)[chunk == 0]
+            c = hessians[chunk] @ (u - centres[chunk])
+            if points[chunk] is not None:
+                s, y = u - points[chunk], c - means[chunk]
+                if s @ y > 1e-6 * np.linalg.norm(s) * np.linalg.norm(y):
+                    pairs = [*pairs, (s, y)][-most:] if most else []
+            points[chunk], means[chunk] = u, c
+        if at < 2:
+            v = v - lr / (1 + at) * g
+        if last and step >= 7:
+            mean = 0.6 * means[0] + 0.4 * means[1]
+            if not most:
+                v = v - lr * mean
+            else:
+                start = 0.6 * points[0] + 0.4 * points[1] if shared else v
+                move = start - dense_step(pairs, mean) - v
+                spread = max(np.linalg.norm(v - point) for point in points)
+                radius = 3 * spread if step == 7 else radius
+                move *= min(1.0, radius / np.linalg.norm(move))
+                radius = 3 * max(np.linalg.norm(move), spread)
+                v = v + move
+        np.testing.assert_allclose(w, v, rtol=1e-6, atol=1e-9)
+
+
 def test_it_goes_on_where_it_was_stopped(small, ran, tmp_path):
     out, _ = ran
     runs = pd.read_parquet(out / "runs.parquet")
-    (tmp_path / "run.json").write_bytes((out / "run.json").read_bytes())
+    for name in ("run.json", "ablations.parquet", "seconds.parquet"):
+        (tmp_path / name).write_bytes((out / name).read_bytes())
     runs[runs.optimizer != "secant-1"].to_parquet(tmp_path / "runs.parquet")
     assert command(small, tmp_path).exit_code == 0
     keys = ["optimizer", "search", "seed", "passes"]

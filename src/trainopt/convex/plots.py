@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from trainopt.convex.names import STYLES, TITLES, TO
+from trainopt.convex.names import OURS, STYLES, TITLES
 from trainopt.convex.tables import Results
 from trainopt.harness.outcomes import FLOOR
 from trainopt.harness.plots import RC
 from trainopt.harness.ranking import Ranking, best_of, cliques, profile
 from trainopt.harness.statistics import counts_text
 
-_CURVES = (*TO, "alpha0", "adam", "adam-constant", "schedulefree-sgd", "svrg", "saga", "lbfgs")
+_CURVES = (*OURS, "alpha0", "adam", "adam-constant", "schedulefree-sgd", "svrg", "saga", "lbfgs")
 _VERDICTS = {"win": "#009E73", "tie": "#888888", "loss": "#D55E00"}
 
 
@@ -67,11 +67,14 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _forest(comparison: pd.DataFrame, cases: list[str]) -> Figure:
-    figure = Figure(figsize=(13.0, 1.6 + 0.27 * len(cases)), dpi=120, layout="constrained")
-    finite = comparison.difference.replace(np.inf, np.nan).abs()
-    edge = float(min(max(finite[comparison.optimizer.isin(TO)].max(), 0.5), 4.0)) * 1.1
-    for axes, optimizer in zip(figure.subplots(1, len(TO), sharey=True), TO, strict=True):
+    shown_ones = [name for name in OURS if name in set(comparison.optimizer)]
+    size = (1.5 + 3.6 * len(shown_ones), 1.6 + 0.27 * len(cases))
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    panels = figure.subplots(1, len(shown_ones), sharey=True, squeeze=False)[0]
+    for axes, optimizer in zip(panels, shown_ones, strict=True):
         rows = comparison[comparison.optimizer == optimizer].set_index("case").reindex(cases)
+        finite = rows.difference.replace(np.inf, np.nan).abs()
+        edge = float(max(finite.max(), 0.5)) * 1.1
         y = np.arange(len(cases))[::-1]
         shown = rows.difference.clip(-edge, edge).to_numpy()
         for i, (at, row) in enumerate(zip(y, rows.to_dict("records"), strict=True)):

@@ -9,6 +9,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from trainopt.convex.problems import MODELS, Problem
+from trainopt.convex.secant_runs import STARTS as SECANTS
 from trainopt.data import load
 from trainopt.data.sources import SOURCES
 from trainopt.errors import InputError, did_you_mean
@@ -17,6 +18,8 @@ from trainopt.harness.protocol_file import digest_of, protocol_table
 
 # SVRG isn't an optimizer that `compare` can run: it needs gradients at two points.
 _SVRG: Settings = {"lr": 0.1, "lr_schedule": "constant"}
+# What belongs to single optimizers: another one can join without a change to the common part.
+_OWN = ("space", "space_of", "searches_of", "optimizers")
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ class Protocol:
 
     Attributes:
         cases: the problems.
-        spaces: for every optimizer, what is searched.
+        spaces: for every optimizer, what is searched; an untuned one has nothing to search.
         starts: for every optimizer, its first trial.
+        searches_of: of an optimizer that has fewer searches than a case says.
         startup, at_once, tuning_seeds: of the search.
         seeds: number of final runs.
         budgets: numbers of trials whose best is run; the one that `main` names is the main result.
@@ -60,12 +64,14 @@ class Protocol:
         profile_target: the one of the profiles.
         reference, baseline: optimizers that all are compared with.
         level, resamples: of the tests and the bootstrap.
-        digest: SHA-256 in hex of everything above.
+        digest: SHA-256 in hex of everything that all optimizers have in common.
+        own: for every optimizer, the same of what it has of its own: a search and its start.
     """
 
     cases: tuple[Case, ...]
     spaces: dict[str, dict[str, BaseDistribution]]
     starts: dict[str, Settings]
+    searches_of: dict[str, int]
     startup: int
     at_once: int
     tuning_seeds: tuple[int, ...]
@@ -80,6 +86,11 @@ class Protocol:
     level: float
     resamples: int
     digest: str
+    own: dict[str, str]
+
+    def searches(self, case: Case, optimizer: str) -> int:
+        """How many searches an optimizer has on a case."""
+        return min(case.searches, self.searches_of.get(optimizer, case.searches))
 
     def budgets_of(self, case: Case) -> tuple[int, ...]:
         """The budgets whose best setting is run, ascending."""
@@ -90,11 +101,31 @@ class Protocol:
 def read_protocol(path: Path | None = None, quick: bool = False) -> Protocol:
     """Read a protocol, the committed one by default; with `quick`, its small version.
 
+    One that `extends` a committed one has cases of its own, and takes what else it doesn't say from
+    that; one with `optimizers` runs those only.
+
     Raises:
         InputError: there is no such file, or something in it isn't known.
     """
     with protocol_table(path, "convex") as table:
-        return _protocol(table, quick)
+        if "extends" not in table:
+            return _protocol(table, quick)
+        with protocol_table(None, table["extends"]) as base:
+            return _protocol(_without(base, ("case", "quick")) | table, quick)
+
+
+def check_optimizers(manifest: dict[str, Any], protocol: Protocol, folder: Path) -> None:
+    """Make sure that what a folder has of each optimizer was searched as the protocol says.
+
+    Raises:
+        InputError: it was not.
+    """
+    for name, own in manifest.get("optimizers", {}).items():
+        if own != protocol.own.get(name, own):
+            raise InputError(
+                f"{folder} holds {name} with another search: give another folder with --out, or "
+                "the protocol that made this one."
+            )
 
 
 def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
@@ -114,11 +145,21 @@ def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
         fields = {"searches": searches} | row
         fields["trials"] = sensitivity if fields.pop("sensitivity", False) else trials
         cases.append(Case(**fields))
-    starts = {name: entry.start for name, entry in OPTIMIZERS.items()} | {"svrg": _SVRG}
+    starts = {name: entry.start for name, entry in OPTIMIZERS.items()}
+    starts |= {"svrg": _SVRG} | SECANTS
+    for name in table.get("optimizers", ()):
+        _known(name, starts, "optimizer")
+    starts = {name: starts[name] for name in table.get("optimizers", starts)}
+    searches_of = table["searches_of"]
+    ranges = {name: _ranges(table, name, start) for name, start in starts.items()}
     return Protocol(
         cases=tuple(cases),
-        spaces={name: _space(table, name, start) for name, start in starts.items()},
+        spaces={
+            name: {setting: _distribution(values) for setting, values in own.items()}
+            for name, own in ranges.items()
+        },
         starts=starts,
+        searches_of=searches_of,
         startup=min(tuning["startup"], trials),
         at_once=tuning["at_once"],
         tuning_seeds=tuple(tuning["seeds"]),
@@ -132,13 +173,21 @@ def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
         baseline=tests["baseline"],
         level=tests["level"],
         resamples=tests["resamples"],
-        digest=digest_of(table, quick=quick),
+        digest=digest_of(_without(table, _OWN), quick=quick),
+        own={
+            name: digest_of(own, starts[name], searches_of.get(name), quick=False)
+            for name, own in ranges.items()
+        },
     )
 
 
-def _space(table: dict[str, Any], name: str, start: Settings) -> dict[str, BaseDistribution]:
+def _ranges(table: dict[str, Any], name: str, start: Settings) -> dict[str, list[Any]]:
     ranges = table["space"] | table["space_of"].get(name, {})
-    return {setting: _distribution(ranges[setting]) for setting in start}
+    return {setting: ranges[setting] for setting in start}
+
+
+def _without(table: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: part for name, part in table.items() if name not in names}
 
 
 def _distribution(values: list[Any]) -> BaseDistribution:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from trainopt.convex.names import ABLATIONS, STYLES, TITLES, TO
+from trainopt.convex.names import ABLATIONS, OURS, STYLES, TITLES
 from trainopt.convex.plots import mean_curves, save_pictures
 from trainopt.convex.tables import Results, headline
 from trainopt.harness.folder import write_whole
@@ -92,9 +92,10 @@ def summary_cells(
 
 def ablations(results: Results) -> pd.DataFrame:
     """Diagonal-TO against itself with a part removed: verdicts for the ablation, and decades."""
-    comparison = results.against("diagonal")
+    there = [name for name in ABLATIONS if name in results.optimizers]
     rows = []
-    for name in ABLATIONS:
+    for name in there if "diagonal" in results.optimizers else []:
+        comparison = results.against("diagonal")
         part = comparison[comparison.optimizer == name]
         verdicts = part.verdict.value_counts()
         rows.append(
@@ -107,8 +108,9 @@ def ablations(results: Results) -> pd.DataFrame:
                 "median decades worse": part.difference.median(),
             }
         )
-    table: pd.DataFrame = pd.DataFrame(rows).set_index("optimizer")
-    return table
+    table: pd.DataFrame = pd.DataFrame(rows, columns=None if rows else ["optimizer"])
+    parts: pd.DataFrame = table.set_index("optimizer")
+    return parts
 
 
 def targets(results: Results) -> pd.DataFrame:
@@ -151,10 +153,12 @@ def cases(results: Results) -> pd.DataFrame:
 
 
 def _wide(results: Results) -> pd.DataFrame:
-    """Each case against the reference: decades and verdict of the three variants and α = 0."""
+    """Each case against the reference: decades and verdict of our variants and α = 0."""
     table = results.against(results.protocol.reference)
     pieces = {}
-    for name in (*TO, results.protocol.baseline):
+    for name in (*OURS, results.protocol.baseline):
+        if name not in results.optimizers:
+            continue
         part = table[table.optimizer == name].set_index("case").reindex(results.cases)
         pieces[f"{TITLES[name]}: decades"] = part.difference
         pieces[f"{TITLES[name]}: ρ %"] = part.rho

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 
-from trainopt.convex.batched import Batched, train_all
+from trainopt.convex.batched import Batched, Runs, train_all
 from trainopt.convex.protocol import Case, Protocol
+from trainopt.convex.secant_runs import STARTS as SECANTS
+from trainopt.convex.secant_runs import train_secant
 from trainopt.harness.optimizers import Settings
 from trainopt.harness.search import Search, best_of, finished, run_search, score
 
@@ -24,7 +28,7 @@ Unit = tuple[Case, str, int]
 def study_name(unit: Unit, protocol: Protocol) -> str:
     """What a unit's Optuna study is called: results of two protocols never meet."""
     case, optimizer, index = unit
-    return f"{protocol.digest[:12]}/{case.name}/{optimizer}/{index}"
+    return f"{protocol.digest[:12]}/{protocol.own[optimizer][:12]}/{case.name}/{optimizer}/{index}"
 
 
 def run_unit(unit: Unit, protocol: Protocol, data: Batched, best: float, storage: Any) -> None:
@@ -45,8 +49,9 @@ def run_unit(unit: Unit, protocol: Protocol, data: Batched, best: float, storage
     )
     if "final" in study.user_attrs:
         return
+    space = protocol.spaces[optimizer]
     plan = Search(
-        protocol.spaces[optimizer],
+        space,
         protocol.starts[optimizer],
         case.trials,
         protocol.startup,
@@ -55,31 +60,59 @@ def run_unit(unit: Unit, protocol: Protocol, data: Batched, best: float, storage
     )
 
     def scores(batch: list[Settings]) -> list[float]:
-        runs = train_all(
-            data, optimizer, batch, protocol.tuning_seeds, case.passes, best, every_epoch=False
-        )
+        runs = _trained(data, unit, batch, protocol.tuning_seeds, best, every_epoch=False)
         return [score(float(ends.mean())) for ends in runs.suboptimality[:, :, -1]]
 
-    run_search(study, plan, scores)
+    if space:
+        run_search(study, plan, scores)
     final: dict[str, Any] = {}
     for budget in protocol.budgets_of(case):
-        chosen = best_of(finished(study), budget)
+        chosen = best_of(finished(study), budget) if space else protocol.starts[optimizer]
         same = [old for old in final.values() if old["settings"] == chosen]
         final[str(budget)] = same[0] if same else _final(data, unit, chosen, protocol, best)
     study.set_user_attr("final", final)
 
 
+def best_settings(trials: pd.DataFrame, case: str, optimizer: str, budget: int) -> list[Settings]:
+    """The best settings of each of an optimizer's searches, among its first `budget` trials.
+
+    Args:
+        trials: columns case, optimizer, search, number, score and settings (JSON).
+        case: its name.
+        optimizer: its name.
+        budget: a number of trials.
+    """
+    part = trials[
+        (trials.case == case) & (trials.optimizer == optimizer) & (trials.number < budget)
+    ]
+    best = part.loc[part.groupby("search").score.idxmin()].sort_values("search")
+    return [json.loads(settings) for settings in best.settings]
+
+
 def _final(
     data: Batched, unit: Unit, settings: Settings, protocol: Protocol, best: float
 ) -> dict[str, Any]:
-    case, optimizer, _ = unit
-    runs = train_all(data, optimizer, [settings], range(protocol.seeds), case.passes, best)
+    runs = _trained(data, unit, [settings], range(protocol.seeds), best)
     return {
         "settings": settings,
         "passes": runs.passes,
         "suboptimality": _listed(runs.suboptimality[0]),
         "estimator_error": _listed(runs.estimator_error[0]),
     }
+
+
+def _trained(
+    data: Batched,
+    unit: Unit,
+    settings: list[Settings],
+    seeds: Sequence[int],
+    best: float,
+    every_epoch: bool = True,
+) -> Runs:
+    case, optimizer, _ = unit
+    if optimizer in SECANTS:
+        return train_secant(data.problem, settings, seeds, case.passes, best, every_epoch)
+    return train_all(data, optimizer, settings, seeds, case.passes, best, every_epoch)
 
 
 def _listed(values: Any) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,20 +11,22 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from trainopt.convex.batched import Batched, train_all
+from trainopt.convex.batched_steps import METHODS
 from trainopt.convex.names import TITLES
 from trainopt.convex.problems import Problem
 from trainopt.convex.protocol import Case
+from trainopt.convex.search import best_settings
+from trainopt.convex.secant_ablations import run_ablations
+from trainopt.convex.secant_runs import sampler, train_secant
+from trainopt.convex.secant_seconds import run_seconds
 from trainopt.convex.tables import Results
-from trainopt.convex.train import train
 from trainopt.errors import InputError
 from trainopt.harness.folder import write_manifest, write_whole, writing
-from trainopt.harness.optimizers import Entry, Settings
 from trainopt.harness.progress import Progress
 from trainopt.harness.provenance import MADE_BY
-from trainopt.secant import ChunkSampler, SecantTO
+from trainopt.secant import ChunkSampler
 
 
 @dataclass(frozen=True)
@@ -54,35 +54,26 @@ def _in_chunks(optimizer: str) -> Variant:
     return Variant(f"{optimizer}-chunks", f"{TITLES[optimizer]}, fixed chunks", 8, optimizer)
 
 
-# In the order in which they are run: what matters most comes first.
+# In the order in which they are run: what matters most comes first, Full-TO, the dearest, last.
+_FIRST = ("adam", "schedulefree-sgd", "momentum")
+_REST = sorted(set(METHODS) - set(_FIRST), key=lambda name: (name == "full", name == "svrg", name))
 VARIANTS = (
     _secant(8),
     _secant(4),
-    _in_chunks("adam"),
-    _in_chunks("schedulefree-sgd"),
-    _in_chunks("momentum"),
+    *map(_in_chunks, _FIRST),
     _secant(1),
+    *map(_in_chunks, _REST),
 )
 SECANTS = tuple(variant for variant in VARIANTS if variant.tuned is None)
 CHUNKED = tuple(variant for variant in VARIANTS if variant.tuned is not None)
 
 
-class InChunks(Problem):
-    """A problem whose rows are read by a `ChunkSampler`, whatever the generator says.
+class BatchedInChunks(Batched):
+    """A problem whose rows are read by `ChunkSampler`s, one for each seed.
 
     Attributes:
-        sampler: the rows of the next passes; every run needs a fresh one.
+        samplers: the rows of the next passes; every run needs fresh ones.
     """
-
-    sampler: ChunkSampler
-
-    def batches(self, generator: torch.Generator) -> list[Tensor]:
-        """The sampler's next pass."""
-        return [torch.tensor(rows) for rows in self.sampler]
-
-
-class BatchedInChunks(Batched):
-    """The same for many runs at once, a sampler for each seed."""
 
     def __init__(self, problem: Problem, samplers: Sequence[ChunkSampler]) -> None:
         super().__init__(problem)
@@ -96,12 +87,13 @@ class BatchedInChunks(Batched):
 def run_secant(convex: Results, out: Path, show: bool) -> None:
     """Run what is missing: every variant, case, search and seed of the convex study's protocol.
 
-    One process. A variant's runs on a case are kept together as soon as they are there; called
+    And the ablations and the clock. One process. A variant's runs on a case are kept together as
+    soon as they are there; called
     again, the command goes on after them.
 
     Args:
         convex: the study whose cases, optima and tuned settings are taken.
-        out: folder for run.json and runs.parquet.
+        out: folder for run.json and the tables runs, ablations and seconds (Parquet).
         show: draw a progress bar.
 
     Raises:
@@ -113,6 +105,8 @@ def run_secant(convex: Results, out: Path, show: bool) -> None:
         made = convex.manifest[MADE_BY][0]
         facts = {"convex_commit": made.get("commit"), "seeds": list(range(protocol.seeds))}
         write_manifest(out, {**facts, **identity, **kept})
+        run_ablations(convex, out, show)
+        run_seconds(convex, out, show)
         _run(convex, out, show)
 
 
@@ -157,13 +151,12 @@ def _runs(convex: Results, variant: Variant, case: Case) -> Iterator[dict[str, A
         )
     seeds, best = range(convex.protocol.seeds), facts["best"]
     if variant.tuned is None:
-        curves = [_secant_curves(problem, variant.chunks, seeds, case.passes, best)]
+        found = train_secant(problem, [{"chunks": variant.chunks}], seeds, case.passes, best)
     else:
         data = BatchedInChunks(problem, [sampler(problem, variant.chunks, s) for s in seeds])
-        settings = _settings(convex, variant.tuned, case)
+        settings = best_settings(convex.trials, case.name, variant.tuned, convex.protocol.main)
         found = train_all(data, variant.tuned, settings, seeds, case.passes, best)
-        curves = list(found.suboptimality)
-    for search, by_seed in enumerate(curves):
+    for search, by_seed in enumerate(found.suboptimality):
         for seed, curve in enumerate(by_seed):
             for passes, value in enumerate(curve):
                 yield {
@@ -184,49 +177,3 @@ def _is_optimum(problem: Problem, facts: dict[str, Any]) -> bool:
     w = torch.tensor(facts["weights"], dtype=torch.float64).reshape(problem.shape)
     above = problem.full_gradient(w).square().sum().item() / (2 * problem.l2)
     return bool(max(above, abs(problem.objective(w) - facts["best"])) < 1e-13)
-
-
-def _secant_curves(
-    problem: Problem, chunks: int, seeds: Sequence[int], passes: int, best: float
-) -> list[list[float]]:
-    """F − F* of SecantTO from the start on, for each seed."""
-    data = InChunks(problem.name, problem.dataset, problem.model, problem.l2, problem.batch_size)
-    settings = {"lr": inspect.signature(SecantTO).parameters["lr"].default}
-    curves = []
-    for seed in seeds:
-        data.sampler = sampler(problem, chunks, seed)
-        rows = train(data, _entry(data.sampler), settings, seed, passes, best)
-        curves.append([row["suboptimality"] for row in rows])
-    return curves
-
-
-def sampler(problem: Problem, chunks: int, seed: int) -> ChunkSampler:
-    """The order of the rows in the run of that seed."""
-    return ChunkSampler(problem.n, problem.batch_size, chunks, seed=seed)
-
-
-def _settings(convex: Results, optimizer: str, case: Case) -> list[Settings]:
-    """The best settings of each of an optimizer's searches, by its number of trials."""
-    trials = convex.trials[
-        (convex.trials.case == case.name)
-        & (convex.trials.optimizer == optimizer)
-        & (convex.trials.number < convex.protocol.main)
-    ]
-    best = trials.loc[trials.groupby("search").score.idxmin()].sort_values("search")
-    return [json.loads(settings) for settings in best.settings]
-
-
-def _entry(read: ChunkSampler) -> Entry:
-    def make(params: list[Tensor], lr: float) -> Optimizer:
-        return SecantTO(params, read, lr)
-
-    return Entry("secant", make, _estimate, {})
-
-
-def _estimate(optimizer: SecantTO, w: Tensor) -> Tensor:
-    """Ĝ of the last move; in the base phase, which is SGD, the mini-batch's gradient."""
-    try:
-        return optimizer.estimate(w)
-    except KeyError:
-        assert w.grad is not None
-        return w.grad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pandas as pd
 
 from trainopt.convex.names import TITLES
 from trainopt.convex.secant import CHUNKED, SECANTS, VARIANTS
+from trainopt.convex.secant_runs import STARTS, UNTUNED
+from trainopt.convex.secant_seconds import fastest
 from trainopt.convex.tables import Results
 from trainopt.harness.folder import write_whole
 from trainopt.harness.markdown import Cells, markdown
@@ -23,13 +26,17 @@ _TITLES = TITLES | {variant.name: variant.title for variant in VARIANTS}
 
 
 def write_secant(convex: Results, out: Path) -> str:
-    """Write comparison.csv, cases.csv and summary.md from what has been run; return the last."""
+    """Write the CSV tables and summary.md from what has been run; return the last."""
     runs = pd.read_parquet(out / "runs.parquet")
     finals = all_finals(convex, runs)
     comparisons(finals, convex.protocol.level).to_csv(
         out / "comparison.csv", index=False, float_format="%.5g"
     )
     by_case(finals, convex.cases).to_csv(out / "cases.csv", index=False, float_format="%.5g")
+    seconds = pd.read_parquet(out / "seconds.parquet")
+    seconds.to_csv(out / "seconds.csv", index=False, float_format="%.4g")
+    parts = pd.read_parquet(out / "ablations.parquet")
+    ablated(parts).to_csv(out / "ablations.csv", index=False, float_format="%.5g")
     text = summary(out)
     write_whole(out / "summary.md", text.encode())
     return text
@@ -42,7 +49,8 @@ def all_finals(convex: Results, runs: pd.DataFrame) -> pd.DataFrame:
     see the mini-batches: a paired test against them is a test against that number.
     """
     budget = convex.protocol.main
-    joined = pd.concat([convex.runs, runs.assign(budget=budget)], ignore_index=True)
+    others = convex.runs[~convex.runs.optimizer.isin(list(STARTS))]  # SecantTO itself is in both
+    joined = pd.concat([others, runs.assign(budget=budget)], ignore_index=True)
     seeds = replace(convex, runs=joined).seeds[["case", "optimizer", "seed", "final", "loss"]]
     ends = convex.solvers.groupby(["case", "optimizer", "seed"]).suboptimality.last()
     best = {case: facts["best"] for case, facts in convex.manifest["cases"].items()}
@@ -95,10 +103,15 @@ def by_case(finals: pd.DataFrame, cases: list[str]) -> pd.DataFrame:
 
 
 def summary(folder: Path) -> str:
-    """The tables of docs/secant.md in Markdown, from comparison.csv and cases.csv."""
-    counts = pd.read_csv(folder / "comparison.csv")
-    cases = pd.read_csv(folder / "cases.csv")
-    return "\n\n".join(map(markdown, (against(counts), order(counts), ends(cases)))) + "\n"
+    """The tables of docs/secant.md in Markdown, from the CSV tables."""
+    counts, cases, seconds, parts = (
+        pd.read_csv(folder / f"{name}.csv")
+        for name in ("comparison", "cases", "seconds", "ablations")
+    )
+    cells = (
+        against(counts), order(counts), ends(cases), clocked(seconds), without(parts)
+    )  # fmt: skip
+    return "\n\n".join(map(markdown, cells)) + "\n"
 
 
 def against(counts: pd.DataFrame) -> Cells:
@@ -142,6 +155,39 @@ def ends(cases: pd.DataFrame) -> Cells:
         ran = (found.get((case, name), {}).get(value) for _, name, value in columns)
         rows.append([case, *("–" if end is None else _minus(f"{end:.1f}") for end in ran)])
     return ["case", *(title for title, _, _ in columns)], rows
+
+
+def clocked(seconds: pd.DataFrame) -> Cells:
+    """Seconds to the target by case: SecantTO, the fastest other, and some that are well known."""
+    found = {(row["case"], row["optimizer"]): row["seconds"] for row in seconds.to_dict("records")}
+    rows = []
+    for row in fastest(seconds).to_dict("records"):
+        ends = (found.get((row["case"], name), math.inf) for name in _PEERS)
+        other = "–" if math.isinf(row["other_seconds"]) else TITLES[row["other"]]
+        first = (row["seconds"], row["other_seconds"])
+        rows.append([row["case"], _seconds(first[0]), other, *map(_seconds, (first[1], *ends))])
+    titles = (TITLES[name] for name in _PEERS)
+    return ["case", TITLES[UNTUNED], "fastest other", "its seconds", *titles], rows
+
+
+def ablated(parts: pd.DataFrame) -> pd.DataFrame:
+    """The ablations' median over seeds: columns variant and one for each case."""
+    table = parts.pivot_table(
+        index="variant", columns="case", values="final", aggfunc="median", sort=False
+    )
+    ordered: pd.DataFrame = table.reset_index()
+    return ordered
+
+
+def without(parts: pd.DataFrame) -> Cells:
+    """The ablations, a row for each, from `ablated`."""
+    columns, *rows = [list(parts.columns), *parts.to_numpy(object).tolist()]
+    cells = [[row[0], *(_minus(f"{value:.1f}") for value in row[1:])] for row in rows]
+    return ["SecantTO with", *columns[1:]], cells
+
+
+def _seconds(value: float) -> str:
+    return "–" if math.isinf(value) else f"{value:.2g}"
 
 
 def _verdict(counts: pd.DataFrame, name: str, reference: str) -> tuple[str, str]:

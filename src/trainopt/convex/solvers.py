@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from trainopt.convex.problems import Problem
+from trainopt.convex.timing import clock
 
 Row = dict[str, Any]
 
@@ -30,7 +30,8 @@ def solver_rows(problem: Problem, passes: int, best: float) -> Iterator[Row]:
         best: F*.
 
     Yields:
-        Rows with optimizer, seed, passes, suboptimality and seconds.
+        Rows with optimizer, seed, passes, suboptimality and seconds (of this process, in one thread
+            where the caller sees to that).
     """
     yield from _lbfgs(problem, passes, best)
     for name in ("sag", "saga"):
@@ -39,9 +40,9 @@ def solver_rows(problem: Problem, passes: int, best: float) -> Iterator[Row]:
             continue
         for seed in range(3):
             for count in _counts(passes):
-                start = time.perf_counter()
+                start = clock()
                 weights = fit(seed, count)
-                seconds = time.perf_counter() - start
+                seconds = clock() - start
                 value = problem.objective(torch.from_numpy(weights)) - best
                 yield _row(name, seed, count, value, seconds)
 
@@ -87,7 +88,7 @@ def _sag(problem: Problem, solver: str) -> Callable[[int, int], NDArray[np.float
 
 def _lbfgs(problem: Problem, passes: int, best: float) -> list[Row]:
     rows: list[Row] = []
-    lowest, start = np.inf, time.perf_counter()
+    lowest, start = np.inf, clock()
 
     def evaluate(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         nonlocal lowest
@@ -96,7 +97,7 @@ def _lbfgs(problem: Problem, passes: int, best: float) -> list[Row]:
         (gradient,) = torch.autograd.grad(loss, w)
         lowest = min(lowest, loss.item() - best)
         if len(rows) <= passes:
-            rows.append(_row("lbfgs", 0, len(rows), lowest, time.perf_counter() - start))
+            rows.append(_row("lbfgs", 0, len(rows), lowest, clock() - start))
         return loss.item(), gradient.numpy().ravel()
 
     minimize(

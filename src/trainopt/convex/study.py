@@ -14,12 +14,12 @@ import optuna
 import pandas as pd
 
 from trainopt.convex.batched import Batched
-from trainopt.convex.batched_steps import METHODS
 from trainopt.convex.conditioning import facts
-from trainopt.convex.protocol import Case, Protocol
-from trainopt.convex.search import Unit, run_unit, study_name
+from trainopt.convex.protocol import Case, Protocol, check_optimizers
+from trainopt.convex.search import Unit, best_settings, run_unit, study_name
+from trainopt.convex.secant_runs import STARTS as SECANTS
 from trainopt.convex.solvers import solver_rows
-from trainopt.convex.timing import step_seconds
+from trainopt.convex.timing import one_thread, step_seconds
 from trainopt.errors import InputError
 from trainopt.harness.folder import claimed, write_whole, writing
 from trainopt.harness.processes import shared
@@ -54,27 +54,30 @@ def run_convex(
     if storage_url is not None:
         open_storage(storage_url)
     with writing(out, "study convex", identity) as kept:
-        manifest = {**identity, "cases": {}, "skipped": {}, **kept}
+        manifest = {**identity, "optimizers": {}, "cases": {}, "skipped": {}, **kept}
+        check_optimizers(manifest, protocol, out)
+        manifest["optimizers"] |= protocol.own
         _keep(manifest, out)
         cases = _solved(protocol, manifest, out, show)
         units = [
             (case, optimizer, index)
             for case in cases
-            for optimizer in METHODS
-            for index in range(case.searches)
+            for optimizer in protocol.spaces
+            for index in range(protocol.searches(case, optimizer))
         ]
-        if not _exported(units, out):
-            _search(units, protocol, manifest, out, storage_url, workers, show)
-        _measure(cases, manifest, out, show)
+        exported = _exported(out)
+        rest = [unit for unit in units if (unit[0].name, *unit[1:]) not in exported]
+        if rest:
+            _search(rest, protocol, manifest, out, storage_url, workers, show)
+        _measure(cases, protocol, manifest, out, show)
 
 
-def _exported(units: list[Unit], out: Path) -> bool:
-    """Whether the tables hold all units already: committed results come without their storage."""
+def _exported(out: Path) -> set[tuple[str, str, int]]:
+    """The units that the tables hold already: committed results come without their storage."""
     if not (out / "runs.parquet").exists() or not (out / "trials.parquet").exists():
-        return False
+        return set()
     runs = pd.read_parquet(out / "runs.parquet", columns=["case", "optimizer", "search"])
-    there = set(runs.drop_duplicates().itertuples(index=False, name=None))
-    return all((case.name, optimizer, index) in there for case, optimizer, index in units)
+    return set(runs.drop_duplicates().itertuples(index=False, name=None))
 
 
 def _search(
@@ -86,7 +89,7 @@ def _search(
     workers: int,
     show: bool,
 ) -> None:
-    """Do the units that the storage lacks, and export them all."""
+    """Do the units that the storage lacks, and add them all to the tables."""
     storage = shared_storage(storage_url, out)
     known = set(optuna.get_all_study_names(storage))
     missing = [unit for unit in units if not _is_done(unit, protocol, storage, known)]
@@ -141,6 +144,10 @@ def _cost(unit: Unit) -> float:
     case, optimizer, _ = unit
     size = _sizes(case)
     steps = case.passes * size["n"] / case.batch
+    if optimizer in SECANTS:
+        runs = case.trials * 2 + 24 if SECANTS[optimizer] else 12
+        chunk_ends = 16 * case.passes
+        return float(runs * (3e-4 * steps + 5e-3 * chunk_ends))
     per_step = 2e-4 + 1.2e-9 * case.batch * size["d"] * 16
     if optimizer == "full":
         per_step += 2e-9 * size["d"] * min(steps, 2 * size["d"]) * 8
@@ -183,7 +190,7 @@ def _work(job: Job, wait: bool) -> Unit | None:
 
 
 def _export(units: list[Unit], protocol: Protocol, storage: Any, out: Path) -> None:
-    """Write the tables of all final runs and of all trials."""
+    """Add the units' final runs and trials to the tables; what these hold stays as it is."""
     runs: list[dict[str, Any]] = []
     trials: list[dict[str, Any]] = []
     for unit in units:
@@ -197,9 +204,20 @@ def _export(units: list[Unit], protocol: Protocol, storage: Any, out: Path) -> N
             )
         for budget, final in study.user_attrs["final"].items():
             runs += _rows(final, {**named, "budget": int(budget)})
-    table: pd.DataFrame = pd.DataFrame(runs)
+    # Trials first: the runs say what is there.
+    _write(_added(trials, out / "trials.parquet"), out / "trials.parquet")
+    table = _added(runs, out / "runs.parquet")
     _write(table.astype({"case": "category", "optimizer": "category"}), out / "runs.parquet")
-    _write(pd.DataFrame(trials), out / "trials.parquet")
+
+
+def _added(rows: list[dict[str, Any]], path: Path) -> pd.DataFrame:
+    """The table at `path`, where there is one, with these rows after its own."""
+    new: pd.DataFrame = pd.DataFrame(rows, columns=None if rows else ["case", "optimizer", "search", "number"])
+    if not path.exists():
+        return new
+    before: pd.DataFrame = pd.read_parquet(path).astype({"case": str, "optimizer": str})
+    table: pd.DataFrame = pd.concat([before, new], ignore_index=True) if rows else before
+    return table
 
 
 def _rows(final: dict[str, Any], named: dict[str, Any]) -> list[dict[str, Any]]:
@@ -218,27 +236,52 @@ def _rows(final: dict[str, Any], named: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _measure(cases: list[Case], manifest: dict[str, Any], out: Path, show: bool) -> None:
-    """Time the steps and run the other solvers: last, when no other process disturbs the clock."""
+def _measure(
+    cases: list[Case], protocol: Protocol, manifest: dict[str, Any], out: Path, show: bool
+) -> None:
+    """Time the steps and run the other solvers: last, when no other process disturbs the clock.
+
+    An optimizer that joins a study later is timed beside the reference, and counts as so many times
+    the reference's step: the clock of another day is another clock.
+    """
     solved: list[dict[str, Any]] = []
     timed: list[dict[str, Any]] = []
     for path, rows in ((out / "solvers.parquet", solved), (out / "timing.parquet", timed)):
         if path.exists():
             rows.extend(json.loads(pd.read_parquet(path).to_json(orient="records")))
-    there = {row["case"] for row in timed}
+    trials = pd.read_parquet(out / "trials.parquet")
     with Progress(len(cases), show) as bar:
         for case in cases:
             bar.describe(f"{case.name}: seconds")
-            if case.name not in there:
+            there = {
+                row["optimizer"]: row["seconds_per_step"]
+                for row in timed
+                if row["case"] == case.name
+            }
+            missing = [name for name in protocol.spaces if name not in there]
+            if missing:
                 problem = case.problem()
-                best = manifest["cases"][case.name]["best"]
-                solved += [
-                    {"case": case.name, **row} for row in solver_rows(problem, case.passes, best)
-                ]
-                seconds = step_seconds(problem, list(METHODS))
+                if not there:
+                    best = manifest["cases"][case.name]["best"]
+                    with one_thread():
+                        found = list(solver_rows(problem, case.passes, best))
+                    solved += [{"case": case.name, **row} for row in found]
+                names = [*missing, *([protocol.reference] if there else [])]
+                settings = {
+                    name: best_settings(trials, case.name, name, protocol.main)[0]
+                    for name in names
+                    if protocol.spaces[name]
+                }
+                seconds = step_seconds(problem, names, settings, case.passes)
+                reference = protocol.reference
+                factor = there[reference] / seconds[reference] if there else 1.0
                 timed += [
-                    {"case": case.name, "optimizer": name, "seconds_per_step": value}
-                    for name, value in seconds.items()
+                    {
+                        "case": case.name,
+                        "optimizer": name,
+                        "seconds_per_step": factor * seconds[name],
+                    }
+                    for name in missing
                 ]
                 _write(pd.DataFrame(solved), out / "solvers.parquet")
                 _write(pd.DataFrame(timed), out / "timing.parquet")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainopt.convex.names import ABLATIONS, TO
-from trainopt.convex.protocol import Protocol
+from trainopt.convex.names import ABLATIONS, TITLES, TO
+from trainopt.convex.protocol import Protocol, check_optimizers
 from trainopt.harness.folder import read_folder
 from trainopt.harness.outcomes import by_seed, measured
 from trainopt.harness.ranking import Ranking, ranking
@@ -45,6 +45,7 @@ class Results:
         """
         names = ("runs", "trials", "solvers", "timing")
         manifest, tables = read_folder(folder, names, protocol.digest, "trainopt study convex")
+        check_optimizers(manifest, protocol, folder)
         return cls(protocol, manifest, **tables)
 
     @property
@@ -147,10 +148,17 @@ class Results:
         ordered: pd.DataFrame = table.sort_values("rank:final")
         return ordered
 
+    @cached_property
+    def optimizers(self) -> list[str]:
+        """What was run, in the order of their titles' table."""
+        there = set(self.runs.optimizer)
+        return [name for name in TITLES if name in there]
+
     @property
     def references(self) -> tuple[str, ...]:
         """What all are compared with."""
-        return (self.protocol.reference, "adam-constant", self.protocol.baseline)
+        names = (self.protocol.reference, "adam-constant", self.protocol.baseline)
+        return tuple(name for name in names if name in self.optimizers)
 
     def budgets(self) -> pd.DataFrame:
         """How the verdicts against the reference depend on the number of trials.
@@ -187,22 +195,52 @@ class Results:
         return table
 
 
+_WORDS = "{:.0f} wins, {:.0f} ties, {:.0f} losses"
+# What SecantTO is measured by.
+RIVALS = ("adam", "schedulefree-sgd", "schedulefree-adamw")
+_REFERENCES = {
+    "adam": "ADAM with the same decays",
+    "adam-constant": "ADAM at a constant rate",
+    "alpha0": "α = 0 (momentum)",
+}
+
+
 def headline(results: Results) -> list[str]:
-    """What was found, in sentences whose numbers come from the tables."""
-    adam, constant, baseline = (results.against(name) for name in results.references)
-    titles = {"full": "Full-TO", "diagonal": "Diagonal-TO", "rankone": "RankOne-TO"}
+    """What was found, in sentences whose numbers come from the tables; what is best comes first."""
     cases = len(results.cases)
     sentences = []
     for name in TO:
-        parts = []
-        for table, what in (
-            (adam, "ADAM with the same decays"),
-            (constant, "ADAM at a constant rate"),
-            (baseline, "α = 0 (momentum)"),
-        ):
-            count = counted(table[table.optimizer == name]).iloc[0]
-            words = counts_text(count, "{:.0f} wins, {:.0f} ties, {:.0f} losses")
-            parts.append(f"{words} against {what}")
-        sentences.append(f"{titles[name]}, {cases} cases: " + "; ".join(parts) + ".")
+        if name in results.optimizers:
+            counts = (
+                f"{counts_text(_counts(results, name, reference), _WORDS)} against "
+                f"{_REFERENCES[reference]}"
+                for reference in results.references
+            )
+            sentences.append(f"{TITLES[name]}, {cases} cases: " + "; ".join(counts) + ".")
+    if "secant" in results.optimizers:
+        ahead, sentence = _secant_sentence(results)
+        sentences.insert(0 if ahead else len(sentences), sentence)
     sentences.append(f"Of all these differences: {SEARCH_LUCK}")
     return sentences
+
+
+def _secant_sentence(results: Results) -> tuple[bool, str]:
+    """Whether untuned SecantTO wins most cases against each of its rivals, and that in words."""
+    counts = {name: _counts(results, "secant", name) for name in RIVALS}
+    ahead = all(2 * count["win"] > len(results.cases) for count in counts.values())
+    first, *others, last = (
+        f"{counts_text(count, _WORDS)} against {TITLES[name]}" for name, count in counts.items()
+    )
+    verdict = "beats" if ahead else "does not beat"
+    return ahead, (
+        f"SecantTO, untuned, {verdict} each of its rivals, tuned with {results.protocol.main} "
+        f"trials, on most of the {len(results.cases)} cases: "
+        f"{', '.join([first, *others])} and {last} (p < {results.protocol.level:g} by both tests "
+        "after Holm's correction over the cases)."
+    )
+
+
+def _counts(results: Results, name: str, reference: str) -> pd.Series[float]:
+    table = results.against(reference)
+    counts: pd.Series[float] = counted(table[table.optimizer == name]).iloc[0]
+    return counts

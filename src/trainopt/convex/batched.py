@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from trainopt.convex.batched_steps import METHODS, NORMALISED, Gradient, Rates
+from trainopt.convex.batched_steps import METHODS, NORMALISED, Gradient, Method, Rates
 from trainopt.convex.problems import Problem
 from trainopt.harness.optimizers import SCHEDULES, Settings
 
@@ -104,7 +104,6 @@ class Batched:
         return mean + self.problem.l2 * w.double()
 
 
-@torch.no_grad()
 def train_all(
     data: Batched,
     optimizer: str,
@@ -116,7 +115,7 @@ def train_all(
 ) -> Runs:
     """Train every setting with every seed, from the problem's initial point.
 
-    The same numbers as `bench.runner.train` run by run, to rounding.
+    The same numbers as `convex.train.train` run by run, to rounding.
 
     Args:
         data: the problem.
@@ -128,7 +127,22 @@ def train_all(
         every_epoch: judge after every epoch; otherwise at the end only, and the other entries
             are NaN.
     """
-    problem, method = data.problem, (METHODS | NORMALISED)[optimizer]
+    method = (METHODS | NORMALISED)[optimizer]
+    return train_method(data, method, settings, seeds, passes, best, every_epoch)
+
+
+@torch.no_grad()
+def train_method(
+    data: Batched,
+    method: Method,
+    settings: Sequence[Settings],
+    seeds: Sequence[int],
+    passes: int,
+    best: float,
+    every_epoch: bool = True,
+) -> Runs:
+    """As `train_all`, for a method that isn't in the tables."""
+    problem = data.problem
     epochs = passes // method.passes
     per_epoch = math.ceil(problem.n / problem.batch_size)
     runs = len(seeds) * len(settings)

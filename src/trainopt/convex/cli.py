@@ -96,3 +96,25 @@ def sensitivity(
     with resumable(out):
         run_sensitivity(read_protocol(quick=quick).cases, out, show=True)
     say(write_sensitivity(out))
+
+
+def init(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/init"),
+    convex: Annotated[
+        Path, typer.Option(help="What `trainopt study convex` wrote: cases and tuned settings.")
+    ] = Path("results/convex"),
+) -> None:
+    """Where A and b start, with each optimizer's settings from the convex study.
+
+    The same command goes on where an interrupted one stopped.
+    """
+    from trainopt.convex.initial import run_initial
+    from trainopt.convex.initial_tables import write_initial
+    from trainopt.convex.protocol import read_protocol
+    from trainopt.convex.tables import Results
+    from trainopt.harness.terminal import say
+
+    results = Results.load(convex, read_protocol())
+    with resumable(out):
+        run_initial(results, out, show=True)
+    say(write_initial(out))

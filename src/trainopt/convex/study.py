@@ -212,7 +212,9 @@ def _export(units: list[Unit], protocol: Protocol, storage: Any, out: Path) -> N
 
 def _added(rows: list[dict[str, Any]], path: Path) -> pd.DataFrame:
     """The table at `path`, where there is one, with these rows after its own."""
-    new: pd.DataFrame = pd.DataFrame(rows, columns=None if rows else ["case", "optimizer", "search", "number"])
+    new: pd.DataFrame = pd.DataFrame(
+        rows, columns=None if rows else ["case", "optimizer", "search", "number"]
+    )
     if not path.exists():
         return new
     before: pd.DataFrame = pd.read_parquet(path).astype({"case": str, "optimizer": str})

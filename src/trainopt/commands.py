@@ -25,7 +25,7 @@ from trainopt.harness import names
 from trainopt.harness.terminal import sentences
 from trainopt.speed.cli import speed
 from trainopt.stopping import resumable
-from trainopt.theory.cli import memory, theory
+from trainopt.theory.cli import memory, nonconvex, theory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ app = typer.Typer(
 study = typer.Typer(
     help="The studies behind the claims, with their committed protocols.", no_args_is_help=True
 )
-for command in (convex, secant, sensitivity, init, deep, theory, memory):
+for command in (convex, secant, sensitivity, init, deep, theory, nonconvex, memory):
     study.command()(command)
 app.add_typer(study, name="study")
 

@@ -85,3 +85,19 @@ def _sizes(text: str) -> list[int]:
     if not all(1 <= size <= 10**12 for size in sizes):
         raise InputError(f"The sizes are {text}: give numbers from 1 to 10^12.")
     return sizes
+
+
+def nonconvex(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/nonconvex"),
+    steps: Annotated[int, typer.Option(min=150, help="Steps of a run.")] = 1500,
+) -> None:
+    """‖∇F‖² against T on two deep networks, beside 1/log T and 1/√T.
+
+    Half an hour; the same command goes on where an interrupted one stopped.
+    """
+    from trainopt.harness.terminal import say
+    from trainopt.theory.nonconvex import run_nonconvex, write_nonconvex
+
+    with resumable(out):
+        run_nonconvex(steps, out, show=True)
+    say(write_nonconvex(out))

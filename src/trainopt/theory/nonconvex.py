@@ -103,7 +103,7 @@ def curve(
     _, make, alpha = OPTIMIZERS[optimizer]
     theorem = schedule == "theorem"
     lr: Schedule = _inverse(GAMMA[task]) if theorem else InverseRoot(GAMMA[task], MU)
-    rates = {
+    rates: dict[str, Any] = {
         "alpha": _inverse(alpha) if theorem and alpha else alpha,
         "beta": _inverse(1.0) if theorem else 0.1,
     }

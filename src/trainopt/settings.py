@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from numbers import Real
 from typing import Any, TypeVar
@@ -31,23 +32,24 @@ def rate_at(rate: Rate, t: float | Tensor) -> float | Tensor:
 
 def settings_of(part: Any) -> dict[str, Any]:
     """Return the fields of a form, a learning rule or a reading, as settings of a param group."""
-    return {setting: getattr(part, field) for field, setting in _fields(part)}
+    return {setting: getattr(part, field) for field, setting in _fields(type(part))}
 
 
 def with_settings(part: T, group: dict[str, Any]) -> T:
     """Return the form, rule or reading with its fields as the param group has them."""
-    fields = _fields(part)
+    fields = _fields(type(part))
     if all(group[setting] is getattr(part, field) for field, setting in fields):
         return part
     chosen = {field: group[setting] for field, setting in fields}
     return dataclasses.replace(part, **chosen)  # type: ignore[type-var]
 
 
-def _fields(part: Any) -> list[tuple[str, str]]:
+@functools.cache
+def _fields(kind: type) -> list[tuple[str, str]]:
     """The fields of a dataclass, each with the name of its setting."""
-    if not dataclasses.is_dataclass(part):
+    if not dataclasses.is_dataclass(kind):
         return []
-    return [(f.name, f.metadata.get("setting", f.name)) for f in dataclasses.fields(part)]
+    return [(f.name, f.metadata.get("setting", f.name)) for f in dataclasses.fields(kind)]
 
 
 def check_group(group: dict[str, Any]) -> None:

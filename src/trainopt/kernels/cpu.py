@@ -95,7 +95,7 @@ def _taken(
     """Call the kernel; return ‖e‖²."""
     structures = (prepared.pieces, _rates(rates), *more)
     squares = kernel(*map(ctypes.byref, structures))
-    return torch.tensor(squares, dtype=torch.float64, device="cpu")
+    return torch.scalar_tensor(squares, dtype=torch.float64, device="cpu")
 
 
 def _pieces(batch: Batch) -> _Pieces:

@@ -284,16 +284,25 @@ def gradients_fit(params: list[Tensor], grads: list[Tensor]) -> bool:
     )
 
 
-def variables_fit(params: list[Tensor], state: Sequence[Sequence[Any]], dtype: torch.dtype) -> bool:
-    """Return whether these variables, each like its weights, would pass `check_variables`, quickly.
+def variables_fit(
+    params: list[Tensor],
+    state: Sequence[Sequence[Any]],
+    shapes: Sequence[list[Any]],
+    dtype: torch.dtype,
+) -> bool:
+    """Return whether these variables of real parameters would pass `check_variables`, quickly.
 
-    All of one `dtype`; real parameters.
+    Args:
+        params: the parameters.
+        state: a list per variable, as long as `params`.
+        shapes: that they must have, likewise.
+        dtype: that all must have.
     """
-    shapes, devices = [p.shape for p in params], [p.device for p in params]
+    devices = [p.device for p in params]
     return all(
         set(map(type, values)) == {Tensor}
-        and {x.dtype for x in values} == {dtype}
-        and [x.shape for x in values] == shapes
+        and {(x.dtype, x.layout) for x in values} == {(dtype, torch.strided)}
+        and [x.shape for x in values] == expected
         and [x.device for x in values] == devices
-        for values in state
+        for values, expected in zip(state, shapes, strict=True)
     )

@@ -166,25 +166,27 @@ def check_storage(params: Sequence[Tensor], state: Sequence[Sequence[Tensor]] = 
     ]
     for what, tensors, written in lists:
         # A DTensor and a tensor on "meta" have no address of their own.
-        plain = [
-            (p, x)
-            for p, x in zip(params, tensors, strict=True)
-            if x is not None and type(x) in (Tensor, Parameter) and x.device.type in ("cpu", "cuda")
+        plain: list[Any] = [
+            x for x in tensors if type(x) in (Tensor, Parameter) and (x.is_cpu or x.is_cuda)
         ]
-        if 0 in [x.data_ptr() for _, x in plain]:
-            for p, x in plain:
-                if x.numel() and not x.data_ptr():
-                    raise ValueError(
-                        f"the {what} of the parameter of shape {tuple(p.shape)} has no memory, its "
-                        "storage was freed: restore it before step()."
-                    )
-        if written and not all(x.is_contiguous() for _, x in plain):
-            for p, x in plain:
-                if any(n > 1 and not step for n, step in zip(x.shape, x.stride(), strict=True)):
-                    raise ValueError(
-                        f"the {what} of the parameter of shape {tuple(p.shape)} has an expanded "
-                        "tensor, in which many numbers share one place: clone() it."
-                    )
+        freed = 0 in map(Tensor.data_ptr, plain)
+        if not freed and (not written or all(map(Tensor.is_contiguous, plain))):
+            continue
+        looked_at = set(map(id, plain))
+        for p, x in zip(params, tensors, strict=True):
+            if x is None or id(x) not in looked_at:
+                continue
+            if x.numel() and not x.data_ptr():
+                raise ValueError(
+                    f"the {what} of the parameter of shape {tuple(p.shape)} has no memory, its "
+                    "storage was freed: restore it before step()."
+                )
+            strides = zip(x.shape, x.stride(), strict=True)
+            if written and any(n > 1 and not stride for n, stride in strides):
+                raise ValueError(
+                    f"the {what} of the parameter of shape {tuple(p.shape)} has an expanded "
+                    "tensor, in which many numbers share one place: clone() it."
+                )
 
 
 def check_gradient(param: Tensor, grad: Tensor, optimizer: str) -> None:
@@ -277,32 +279,18 @@ def check_variables(
 
 def gradients_fit(params: list[Tensor], grads: list[Tensor]) -> bool:
     """Return whether `check_gradient` would pass for all, quickly."""
+    return [(g.shape, g.device, g.layout) for g in grads] == [
+        (p.shape, p.device, torch.strided) for p in params
+    ]
+
+
+Numbers = tuple[Sequence[int], torch.device, torch.dtype, torch.layout]
+"""Shape, device, dtype and layout of a tensor."""
+
+
+def variables_fit(variables: Sequence[Any], expected: Sequence[Numbers]) -> bool:
+    """Return whether these variables of real parameters would pass `check_variables`, quickly."""
     return (
-        [g.shape for g in grads] == [p.shape for p in params]
-        and [g.device for g in grads] == [p.device for p in params]
-        and {g.layout for g in grads} <= {torch.strided}
-    )
-
-
-def variables_fit(
-    params: list[Tensor],
-    state: Sequence[Sequence[Any]],
-    shapes: Sequence[list[Any]],
-    dtype: torch.dtype,
-) -> bool:
-    """Return whether these variables of real parameters would pass `check_variables`, quickly.
-
-    Args:
-        params: the parameters.
-        state: a list per variable, as long as `params`.
-        shapes: that they must have, likewise.
-        dtype: that all must have.
-    """
-    devices = [p.device for p in params]
-    return all(
-        set(map(type, values)) == {Tensor}
-        and {(x.dtype, x.layout) for x in values} == {(dtype, torch.strided)}
-        and [x.shape for x in values] == expected
-        and [x.device for x in values] == devices
-        for values, expected in zip(state, shapes, strict=True)
+        set(map(type, variables)) == {Tensor}
+        and [(x.shape, x.device, x.dtype, x.layout) for x in variables] == expected
     )

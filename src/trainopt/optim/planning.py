@@ -79,8 +79,9 @@ def gather(
     held = [state[p] for p in active]
     if not all(held):
         check_storage(active)  # a start may read the weights
-    for p, variables in zip(active, held, strict=True):
-        if not variables:
+        for p, variables in zip(active, held, strict=True):
+            if variables:
+                continue
             if model.form.dense and hasattr(p, "placements"):
                 raise TypeError(
                     f"{optimizer} can't hold a sharded parameter (DTensor), whose rows of A need "
@@ -115,13 +116,18 @@ def _all_fit(
         return False
     if len({p.dtype for p in params}) > 1 or params[0].is_complex():
         return False
-    if model.form.like_weights:
-        shapes = [[p.shape for p in params]] * len(state)
-    else:
-        each = [model.shapes(p.shape, joint or own_vector(p)) for p in params]
-        shapes = list(map(list, zip(*each, strict=True)))
     dtype = state_dtype(group, joint or own_vector(params[0]))
-    return variables_fit(params, state, shapes, dtype)
+    like_weights = [(p.shape, p.device, dtype, torch.strided) for p in params]
+    if model.form.like_weights:
+        return all(variables_fit(variables, like_weights) for variables in state)
+    of_each = [model.shapes(p.shape, joint or own_vector(p)) for p in params]
+    return all(
+        variables_fit(
+            variables,
+            [(shape, *others) for shape, (_, *others) in zip(shapes, like_weights, strict=True)],
+        )
+        for variables, shapes in zip(state, zip(*of_each, strict=True), strict=True)
+    )
 
 
 def plan(model: Model, group: dict[str, Any], tensors: Tensors, descends: bool) -> Plan:

@@ -32,24 +32,31 @@ def rate_at(rate: Rate, t: float | Tensor) -> float | Tensor:
 
 def settings_of(part: Any) -> dict[str, Any]:
     """Return the fields of a form, a learning rule or a reading, as settings of a param group."""
-    return {setting: getattr(part, field) for field, setting in _fields(type(part))}
+    return {setting: getattr(part, field) for field, setting in _fields(part)}
 
 
 def with_settings(part: T, group: dict[str, Any]) -> T:
     """Return the form, rule or reading with its fields as the param group has them."""
-    fields = _fields(type(part))
+    fields = _fields(part)
     if all(group[setting] is getattr(part, field) for field, setting in fields):
         return part
     chosen = {field: group[setting] for field, setting in fields}
     return dataclasses.replace(part, **chosen)  # type: ignore[type-var]
 
 
-@functools.cache
-def _fields(kind: type) -> list[tuple[str, str]]:
+def _fields(part: Any) -> list[tuple[str, str]]:
     """The fields of a dataclass, each with the name of its setting."""
+    # torch.compile warns of a cache that it looks through.
+    return (_found_fields if torch.compiler.is_compiling() else _kept_fields)(type(part))
+
+
+def _found_fields(kind: type) -> list[tuple[str, str]]:
     if not dataclasses.is_dataclass(kind):
         return []
     return [(f.name, f.metadata.get("setting", f.name)) for f in dataclasses.fields(kind)]
+
+
+_kept_fields = functools.cache(_found_fields)
 
 
 def check_group(group: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""step.cpp with its tensors.h, compiled for one pair of dtypes, kept in the user's cache, and loaded."""
+"""step.cpp, compiled for one pair of dtypes, kept in the user's cache, and loaded."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from ..forms import Form
 from ..learning import Gradient, Weights
 from ..memory import available_bytes, human_bytes
 from ..settings import check_group, settings_of
-from .model import Model, joint_vector, own_vector, real_numel, real_shape, state_dtype
+from .model import LEARNS, Model, joint_vector, own_vector, real_numel, real_shape, state_dtype
 
 
 def check_parts(
@@ -121,12 +121,18 @@ def check_loaded(
 
     Raises:
         ValueError, TypeError: a setting is missing or can't work, or the state belongs to another
-            variant or to parameters of other shapes.
+            form, rule or reading, or to parameters of other shapes.
     """
     held_by = list(zip(group["params"], map(state.get, saved["params"]), strict=False))
     for p, held in held_by:
         if held:
             check_names(held, model_of(group).variables, p, optimizer)
+    learned, learns = saved.get(LEARNS), model_of(group).name
+    if learned not in (None, learns):  # None: by an older version, which didn't say
+        raise ValueError(
+            f"the state dict holds what {learned} has learned, {optimizer} learns {learns}: load "
+            "it into an optimizer of the form, rule and reading that saved it."
+        )
     own = {name for part in model_of(group) for name in settings_of(part)}
     missing = ({"step", "lr", *own} & set(group)) - set(saved)
     if missing:
@@ -165,16 +171,12 @@ def check_storage(params: Sequence[Tensor], state: Sequence[Sequence[Tensor]] = 
         *(("state", variables, True) for variables in state),
     ]
     for what, tensors, written in lists:
-        # A DTensor and a tensor on "meta" have no address of their own.
-        plain: list[Any] = [
-            x for x in tensors if type(x) in (Tensor, Parameter) and (x.is_cpu or x.is_cuda)
-        ]
+        plain: list[Any] = [x for x in tensors if _has_address(x)]
         freed = 0 in map(Tensor.data_ptr, plain)
         if not freed and (not written or all(map(Tensor.is_contiguous, plain))):
             continue
-        looked_at = set(map(id, plain))
         for p, x in zip(params, tensors, strict=True):
-            if x is None or id(x) not in looked_at:
+            if x is None or not _has_address(x):
                 continue
             if x.numel() and not x.data_ptr():
                 raise ValueError(
@@ -187,6 +189,11 @@ def check_storage(params: Sequence[Tensor], state: Sequence[Sequence[Tensor]] = 
                     f"the {what} of the parameter of shape {tuple(p.shape)} has an expanded "
                     "tensor, in which many numbers share one place: clone() it."
                 )
+
+
+def _has_address(x: Tensor | None) -> bool:
+    """Whether its memory is all of it: it isn't for a DTensor, or a tensor on "meta"."""
+    return type(x) in (Tensor, Parameter) and (x.is_cpu or x.is_cuda)  # type: ignore[union-attr]
 
 
 def check_gradient(param: Tensor, grad: Tensor, optimizer: str) -> None:
@@ -275,22 +282,3 @@ def check_variables(
                     f"shape {tuple(param.shape)}: weights, param group or state were changed "
                     "since it was made. Delete optimizer.state[param] to learn it anew."
                 )
-
-
-def gradients_fit(params: list[Tensor], grads: list[Tensor]) -> bool:
-    """Return whether `check_gradient` would pass for all, quickly."""
-    return [(g.shape, g.device, g.layout) for g in grads] == [
-        (p.shape, p.device, torch.strided) for p in params
-    ]
-
-
-Numbers = tuple[Sequence[int], torch.device, torch.dtype, torch.layout]
-"""Shape, device, dtype and layout of a tensor."""
-
-
-def variables_fit(variables: Sequence[Any], expected: Sequence[Numbers]) -> bool:
-    """Return whether these variables of real parameters would pass `check_variables`, quickly."""
-    return (
-        set(map(type, variables)) == {Tensor}
-        and [(x.shape, x.device, x.dtype, x.layout) for x in variables] == expected
-    )

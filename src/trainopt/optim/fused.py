@@ -129,8 +129,7 @@ def _call(
         return kernels
     function = kernel(kernels.DEVICE, model)
     if function is None:
-        form, rule, reading = (type(part).__name__ for part in model)
-        return f"there is none for {form} by {rule} of {reading} on {kernels.DEVICE}"
+        return f"there is none for {model.name} on {kernels.DEVICE}"
     if not _laid_out_alike(lists, model.form.dense):
         check_storage(params, lists[2:])
         return "a tensor's memory isn't laid out as its state"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,17 +12,14 @@ from torch.optim.optimizer import Optimizer
 from ..kernels import StepRates
 from ..schedules import Schedule
 from ..settings import RATES, rate_at
-from .checks import (
-    check_gradient,
-    check_storage,
-    check_variables,
-    gradients_fit,
-    variables_fit,
-)
+from .checks import check_gradient, check_storage, check_variables
 from .fused import KernelCall, kernel_calls, may_run_fused
 from .model import Model, Vector, joint_vector, own_vector, real_shape, state_dtype
 from .plain import Tensors, take_step
 from .record import StepRecord
+
+Numbers = tuple[Sequence[int], torch.device, torch.dtype, torch.layout]
+"""Shape, device, dtype and layout of a tensor."""
 
 
 class Plan(NamedTuple):
@@ -73,7 +70,7 @@ def gather(
     active = [p for p in group["params"] if p.grad is not None]
     grads = [p.grad for p in active if p.grad is not None]
     joint, names = joint_vector(group), model.variables
-    if not gradients_fit(active, grads):
+    if not _gradients_fit(active, grads):
         for p, grad in zip(active, grads, strict=True):
             check_gradient(p, grad, optimizer)
     held = [state[p] for p in active]
@@ -119,14 +116,31 @@ def _all_fit(
     dtype = state_dtype(group, joint or own_vector(params[0]))
     like_weights = [(p.shape, p.device, dtype, torch.strided) for p in params]
     if model.form.like_weights:
-        return all(variables_fit(variables, like_weights) for variables in state)
+        return all(_variables_fit(variables, like_weights) for variables in state)
+    if torch.compiler.is_compiling():  # it warns of the cache in which a form keeps its shapes
+        return False
     of_each = [model.shapes(p.shape, joint or own_vector(p)) for p in params]
     return all(
-        variables_fit(
+        _variables_fit(
             variables,
             [(shape, *others) for shape, (_, *others) in zip(shapes, like_weights, strict=True)],
         )
         for variables, shapes in zip(state, zip(*of_each, strict=True), strict=True)
+    )
+
+
+def _gradients_fit(params: list[Tensor], grads: list[Tensor]) -> bool:
+    """Return whether `check_gradient` would pass for all, quickly."""
+    return [(g.shape, g.device, g.layout) for g in grads] == [
+        (p.shape, p.device, torch.strided) for p in params
+    ]
+
+
+def _variables_fit(variables: Sequence[Any], expected: Sequence[Numbers]) -> bool:
+    """Return whether these variables of real parameters would pass `check_variables`, quickly."""
+    return (
+        set(map(type, variables)) == {Tensor}
+        and [(x.shape, x.device, x.dtype, x.layout) for x in variables] == expected
     )
 
 

@@ -117,8 +117,6 @@ def _all_fit(
     like_weights = [(p.shape, p.device, dtype, torch.strided) for p in params]
     if model.form.like_weights:
         return all(_variables_fit(variables, like_weights) for variables in state)
-    if torch.compiler.is_compiling():  # it warns of the cache in which a form keeps its shapes
-        return False
     of_each = [model.shapes(p.shape, joint or own_vector(p)) for p in params]
     return all(
         _variables_fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from numbers import Real
 from typing import Any, TypeVar
@@ -45,9 +46,17 @@ def with_settings(part: T, group: dict[str, Any]) -> T:
 
 def _fields(part: Any) -> list[tuple[str, str]]:
     """The fields of a dataclass, each with the name of its setting."""
-    if not dataclasses.is_dataclass(part):
+    # torch.compile warns of a cache that it looks through.
+    return (_found_fields if torch.compiler.is_compiling() else _kept_fields)(type(part))
+
+
+def _found_fields(kind: type) -> list[tuple[str, str]]:
+    if not dataclasses.is_dataclass(kind):
         return []
-    return [(f.name, f.metadata.get("setting", f.name)) for f in dataclasses.fields(part)]
+    return [(f.name, f.metadata.get("setting", f.name)) for f in dataclasses.fields(kind)]
+
+
+_kept_fields = functools.cache(_found_fields)
 
 
 def check_group(group: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 
 import banded
@@ -10,10 +11,15 @@ import pytest
 import torch
 from banded import Banded
 from common_forms import FORMS, dense_matrix, name, randn
+from torch.distributed.checkpoint.state_dict import (
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 
 from trainopt import (
     TO,
     Centred,
+    Diagonal,
     DiagonalTO,
     Estimated,
     Estimator,
@@ -371,6 +377,101 @@ def test_a_state_dict_of_another_form_or_shape_is_refused():
         train(other, other.param_groups[0]["params"], 1)
         with pytest.raises(ValueError, match=sentence):
             optimizer.load_state_dict(other.state_dict())
+
+
+@dataclass(frozen=True)
+class Doubled(Diagonal):
+    """A = 2 diag(a): another form with the variables of Diagonal."""
+
+    def apply(self, x, a):
+        return 2 * a * x
+
+
+@dataclass(frozen=True)
+class Delayed(Centred):
+    """Another reading with the variables of Centred."""
+
+
+MODELS = {
+    "Diagonal by Gradient of Weights": (Diagonal(), Gradient(0.03, 0.4), Weights()),
+    "Diagonal by Normalised of Weights": (Diagonal(), Normalised(0.03, 0.4), Weights()),
+    "Doubled by Gradient of Weights": (Doubled(), Gradient(0.03, 0.4), Weights()),
+    "Diagonal by Gradient of Centred": (Diagonal(), Gradient(0.03, 0.4), Centred(0.1)),
+    "Diagonal by Gradient of Delayed": (Diagonal(), Gradient(0.03, 0.4), Delayed(0.1)),
+}
+
+
+def of_model(name, *, lr=0.1, behind=None):
+    """Parameters and an optimizer of a model that MODELS names, perhaps behind another one."""
+    form, rule, reading = MODELS[name]
+    params = make()
+    if behind:
+        estimator = Estimator(params, form, rule, reads=reading)
+        return params, Estimated(behind(params, lr=lr), estimator)
+    return params, built(params, rule, form=form, reads=reading, lr=lr)
+
+
+@pytest.mark.parametrize("behind", [None, torch.optim.AdamW])
+@pytest.mark.parametrize(
+    ("saved", "mine"),
+    [
+        ("Diagonal by Normalised of Weights", "Diagonal by Gradient of Weights"),
+        ("Diagonal by Gradient of Weights", "Diagonal by Normalised of Weights"),
+        ("Doubled by Gradient of Weights", "Diagonal by Gradient of Weights"),
+        ("Diagonal by Gradient of Delayed", "Diagonal by Gradient of Centred"),
+    ],
+)
+def test_a_state_dict_of_another_model_with_like_variables_is_refused_whole(saved, mine, behind):
+    params, other = of_model(saved, behind=behind)
+    train(other, params, 2)
+    params, optimizer = of_model(mine, lr=0.2, behind=behind)
+    train(optimizer, params, 1)
+    held = {p: dict(optimizer.state[p]) for p in params}
+    with pytest.raises(ValueError, match=f"what {saved} has learned, .* learns {mine}: load"):
+        optimizer.load_state_dict(other.state_dict())
+    assert optimizer.param_groups[0]["lr"] == 0.2
+    assert {p: dict(optimizer.state[p]) for p in params} == held  # the same tensors
+
+
+@pytest.mark.parametrize("through", ["torch", "distributed"])
+@pytest.mark.parametrize("behind", [None, torch.optim.AdamW])
+@pytest.mark.parametrize("named", [True, False], ids=["today's", "an older one"])
+def test_a_state_dict_resumes_with_and_without_the_name_of_its_model(named, behind, through):
+    name = "Diagonal by Normalised of Weights"
+    params, optimizer = of_model(name, behind=behind)
+    train(optimizer, params, 2)
+    weights = copy.deepcopy(params)
+    if through == "torch":
+        saved = copy.deepcopy(optimizer.state_dict())
+    else:
+        saved = copy.deepcopy(get_optimizer_state_dict(torch.nn.ParameterList(params), optimizer))
+    groups = saved["param_groups"]
+    groups = groups[0]["estimator"] if behind else groups
+    assert [group["learns"] for group in groups] == [name]
+    if not named:
+        del groups[0]["learns"]
+    file = io.BytesIO()
+    torch.save(saved, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    expected = train(optimizer, params, 3, start=2)
+    fresh, resumed = of_model(name, lr=0.7, behind=behind)
+    for p, w in zip(fresh, weights, strict=True):
+        p.data.copy_(w.detach())
+    if through == "torch":
+        resumed.load_state_dict(saved)
+    else:
+        set_optimizer_state_dict(torch.nn.ParameterList(fresh), resumed, saved)
+    same(train(resumed, fresh, 3, start=2), expected)
+    learned = resumed.estimator if behind else resumed
+    assert [group["learns"] for group in learned.param_groups] == [name]
+
+
+def test_the_groups_of_another_optimizer_learn_by_the_rule_that_they_are_given_to():
+    _, other = of_model("Diagonal by Normalised of Weights")
+    mine = Estimator(other.param_groups, Diagonal(), Gradient())
+    assert mine.param_groups[0]["learns"] == "Diagonal by Gradient of Weights"
+    assert other.param_groups[0]["learns"] == "Diagonal by Normalised of Weights"
 
 
 def test_fused_says_that_there_is_no_kernel():

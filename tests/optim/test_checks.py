@@ -46,6 +46,10 @@ def state_elsewhere(optimizer, params):
     optimizer.state[params[0]]["b"] = optimizer.state[params[0]]["b"].to("meta")
 
 
+def sparse_state(optimizer, params):
+    optimizer.state[params[0]]["b"] = optimizer.state[params[0]]["b"].to_sparse()
+
+
 def no_tensor(optimizer, params):
     optimizer.state[params[0]]["b"] = None
 
@@ -99,6 +103,7 @@ EDITS = [
     narrow_state,
     state_of_another,
     state_elsewhere,
+    sparse_state,
     no_tensor,
     a_variable_less,
     a_variable_more,
@@ -111,7 +116,7 @@ EDITS = [
 
 
 def has_numbers(x):
-    if not isinstance(x, torch.Tensor):
+    if not isinstance(x, torch.Tensor) or x.is_sparse:
         return False
     return x.is_meta or bool(x.untyped_storage().nbytes())
 

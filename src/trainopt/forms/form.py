@@ -84,12 +84,16 @@ class Form:
         """Return the shape of each variable for weights of `shape`, as `init` makes them."""
         if self.like_weights:
             return (shape,) * len(self.variables)
-        return _shapes(self, tuple(shape), numel)
+        # torch.compile warns of a cache that it looks through.
+        found = _shapes if torch.compiler.is_compiling() else _kept_shapes
+        return found(self, tuple(shape), numel)
 
 
-@functools.lru_cache(maxsize=4096)
 def _shapes(form: Form, shape: tuple[int, ...], numel: int) -> tuple[Sequence[int], ...]:
     return tuple(v.shape for v in form.init(torch.empty(shape, device="meta"), numel))
+
+
+_kept_shapes = functools.lru_cache(maxsize=4096)(_shapes)
 
 
 def norm(x: Tensor) -> Tensor:

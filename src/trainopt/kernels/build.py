@@ -35,7 +35,7 @@ FLAGS = [
     "-fPIC",
 ]
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-_SOURCE = Path(__file__).with_name("step.cpp")
+_SOURCES = [Path(__file__).with_name(name) for name in ("step.cpp", "tensors.h")]
 
 
 @functools.cache
@@ -65,12 +65,13 @@ def _found(param: str, state: str) -> ctypes.CDLL:
         OSError: something can't be read, written or run.
         RuntimeError: there is no compiler, it fails, or what it makes isn't our library.
     """
-    stem = f"step-{param}-{state}-{_hash(_SOURCE.read_bytes(), FLAGS, _machine())}"
+    code = [source.read_bytes() for source in _SOURCES]
+    stem = f"step-{param}-{state}-{_hash(code, FLAGS, _machine())}"
     try:
         compiler = _compiler()
         own = f"{stem}-{_hash(compiler)}"
         macros = [f"-DPARAM={param}", f"-DSTATE={state}"]
-        return _loaded(own) or _compiled([*compiler, *FLAGS, *macros, str(_SOURCE)], own)
+        return _loaded(own) or _compiled([*compiler, *FLAGS, *macros, str(_SOURCES[0])], own)
     except (OSError, RuntimeError):
         if anyone := _loaded(f"{stem}-*"):
             return anyone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import math
 from array import array
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -92,10 +93,10 @@ def full(prepared: Prepared, rates: StepRates) -> Tensor:
 def _taken(
     prepared: Prepared, kernel: Callable[..., float], rates: StepRates, *more: ctypes.Structure
 ) -> Tensor:
-    """Call the kernel; return ‖e‖²."""
+    """Call the kernel; return ‖e‖."""
     structures = (prepared.pieces, _rates(rates), *more)
     squares = kernel(*map(ctypes.byref, structures))
-    return torch.tensor(squares, dtype=torch.float64, device="cpu")
+    return torch.scalar_tensor(math.sqrt(squares), dtype=torch.float64, device="cpu")
 
 
 def _pieces(batch: Batch) -> _Pieces:

@@ -63,7 +63,7 @@ def diagonal(prepared: Prepared, rates: StepRates) -> Tensor:
     diagonal_kernel[(tables.programs,)](
         *_common(batch, rates, tables), squares, **_constants(batch, rates)
     )
-    return squares.sum()
+    return squares.sum().sqrt()
 
 
 def rank_one(prepared: Prepared, rates: StepRates) -> Tensor:
@@ -79,7 +79,7 @@ def rank_one(prepared: Prepared, rates: StepRates) -> Tensor:
     dots = torch.segment_reduce(partial, "sum", lengths=tables.lengths, axis=0)
     squares = _partial(batch, tables.programs)
     rank_one_kernel[(tables.programs,)](*common, dots, squares, **constants)
-    return squares.sum()
+    return squares.sum().sqrt()
 
 
 class _Tables(NamedTuple):

@@ -18,7 +18,7 @@ from ..forms import Form
 from ..learning import Gradient, Weights
 from ..memory import available_bytes, human_bytes
 from ..settings import check_group, settings_of
-from .model import Model, joint_vector, own_vector, real_numel, real_shape, state_dtype
+from .model import LEARNS, Model, joint_vector, own_vector, real_numel, real_shape, state_dtype
 
 
 def check_parts(
@@ -121,12 +121,18 @@ def check_loaded(
 
     Raises:
         ValueError, TypeError: a setting is missing or can't work, or the state belongs to another
-            variant or to parameters of other shapes.
+            form, rule or reading, or to parameters of other shapes.
     """
     held_by = list(zip(group["params"], map(state.get, saved["params"]), strict=False))
     for p, held in held_by:
         if held:
             check_names(held, model_of(group).variables, p, optimizer)
+    learned, learns = saved.get(LEARNS), model_of(group).name
+    if learned not in (None, learns):  # None: by an older version, which didn't say
+        raise ValueError(
+            f"the state dict holds what {learned} has learned, {optimizer} learns {learns}: load "
+            "it into an optimizer of the form, rule and reading that saved it."
+        )
     own = {name for part in model_of(group) for name in settings_of(part)}
     missing = ({"step", "lr", *own} & set(group)) - set(saved)
     if missing:
@@ -165,26 +171,29 @@ def check_storage(params: Sequence[Tensor], state: Sequence[Sequence[Tensor]] = 
         *(("state", variables, True) for variables in state),
     ]
     for what, tensors, written in lists:
-        # A DTensor and a tensor on "meta" have no address of their own.
-        plain = [
-            (p, x)
-            for p, x in zip(params, tensors, strict=True)
-            if x is not None and type(x) in (Tensor, Parameter) and x.device.type in ("cpu", "cuda")
-        ]
-        if 0 in [x.data_ptr() for _, x in plain]:
-            for p, x in plain:
-                if x.numel() and not x.data_ptr():
-                    raise ValueError(
-                        f"the {what} of the parameter of shape {tuple(p.shape)} has no memory, its "
-                        "storage was freed: restore it before step()."
-                    )
-        if written and not all(x.is_contiguous() for _, x in plain):
-            for p, x in plain:
-                if any(n > 1 and not step for n, step in zip(x.shape, x.stride(), strict=True)):
-                    raise ValueError(
-                        f"the {what} of the parameter of shape {tuple(p.shape)} has an expanded "
-                        "tensor, in which many numbers share one place: clone() it."
-                    )
+        plain: list[Any] = [x for x in tensors if _has_address(x)]
+        freed = 0 in map(Tensor.data_ptr, plain)
+        if not freed and (not written or all(map(Tensor.is_contiguous, plain))):
+            continue
+        for p, x in zip(params, tensors, strict=True):
+            if x is None or not _has_address(x):
+                continue
+            if x.numel() and not x.data_ptr():
+                raise ValueError(
+                    f"the {what} of the parameter of shape {tuple(p.shape)} has no memory, its "
+                    "storage was freed: restore it before step()."
+                )
+            strides = zip(x.shape, x.stride(), strict=True)
+            if written and any(n > 1 and not stride for n, stride in strides):
+                raise ValueError(
+                    f"the {what} of the parameter of shape {tuple(p.shape)} has an expanded "
+                    "tensor, in which many numbers share one place: clone() it."
+                )
+
+
+def _has_address(x: Tensor | None) -> bool:
+    """Whether its memory is all of it: it isn't for a DTensor, or a tensor on "meta"."""
+    return type(x) in (Tensor, Parameter) and (x.is_cpu or x.is_cuda)  # type: ignore[union-attr]
 
 
 def check_gradient(param: Tensor, grad: Tensor, optimizer: str) -> None:
@@ -273,27 +282,3 @@ def check_variables(
                     f"shape {tuple(param.shape)}: weights, param group or state were changed "
                     "since it was made. Delete optimizer.state[param] to learn it anew."
                 )
-
-
-def gradients_fit(params: list[Tensor], grads: list[Tensor]) -> bool:
-    """Return whether `check_gradient` would pass for all, quickly."""
-    return (
-        [g.shape for g in grads] == [p.shape for p in params]
-        and [g.device for g in grads] == [p.device for p in params]
-        and {g.layout for g in grads} <= {torch.strided}
-    )
-
-
-def variables_fit(params: list[Tensor], state: Sequence[Sequence[Any]], dtype: torch.dtype) -> bool:
-    """Return whether these variables, each like its weights, would pass `check_variables`, quickly.
-
-    All of one `dtype`; real parameters.
-    """
-    shapes, devices = [p.shape for p in params], [p.device for p in params]
-    return all(
-        set(map(type, values)) == {Tensor}
-        and {x.dtype for x in values} == {dtype}
-        and [x.shape for x in values] == shapes
-        and [x.device for x in values] == devices
-        for values in state
-    )

@@ -14,7 +14,7 @@ from ..learning import Gradient, Weights
 from ..settings import settings_of, with_settings
 from .checks import check_loaded, check_parts, check_room, check_settings
 from .groups import added_group
-from .model import Model, joint_vector, own_vector, state_dtype
+from .model import LEARNS, Model, joint_vector, own_vector, state_dtype
 from .plain import Tensors
 from .planning import Plan, check_graph_capture, gather, plan, take
 from .record import LastStep, evaluated
@@ -31,9 +31,10 @@ class Estimator(Optimizer):
     form, rule and reading are settings of a param group under their own names (alpha, beta, rank),
     so that groups may differ in them.
 
-    The state of a parameter is one tensor per variable; a group's clock is `group["step"]`, the
-    number of steps learned from. Memory: θ and b; see the form. Time: see the form; the pairs of
-    form and rule in `optim.paths` have kernels or closed forms, all others take `rules.learn`.
+    The state of a parameter is one tensor per variable. A group's clock is `group["step"]`, the
+    number of steps learned from; `group["learns"]` names its form, rule and reading. Memory: θ and
+    b; see the form. Time: see the form; the pairs of form and rule in `optim.paths` have kernels or
+    closed forms, all others take `rules.learn`.
 
     Args:
         params: parameters, named parameters or param groups.
@@ -205,7 +206,8 @@ class Estimator(Optimizer):
             if self._added is None:
                 check_room(self.model, [*self.param_groups, group], self.state)
         added = added_group(self, {**param_group, "params": params}, self._added)
-        # A clock of its own, also where the group is that of another optimizer.
+        # A name and a clock of its own, also where the group is that of another optimizer.
+        added[LEARNS] = self.model(added).name
         added["step"] = torch.zeros((), dtype=torch.int64, device=_clock_device(added))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -215,8 +217,9 @@ class Estimator(Optimizer):
         float32 state of a bfloat16 parameter.
 
         Raises:
-            ValueError, TypeError: the state belongs to another variant or to parameters of other
-                shapes, the groups differ, or a setting can't work; nothing has been changed.
+            ValueError, TypeError: the state belongs to another form, rule or reading, or to
+                parameters of other shapes, the groups differ, or a setting can't work; nothing has
+                been changed.
         """
         given: dict[str, Any] = {}
 
@@ -230,6 +233,7 @@ class Estimator(Optimizer):
             for group, saved in zip(self.param_groups, given["param_groups"], strict=True):
                 for name, default in self.defaults.items():
                     group.setdefault(name, default)  # what an older state dict doesn't hold
+                group[LEARNS] = self.model(group).name
                 clock = torch.as_tensor(group["step"], dtype=torch.int64)
                 group["step"] = clock.to(_clock_device(group), copy=True)
                 joint = joint_vector(group)

@@ -22,7 +22,7 @@ class KernelCall(NamedTuple):
     """One call of a kernel.
 
     Attributes:
-        kernel: takes `prepared` and the rates, returns ‖e‖².
+        kernel: takes `prepared` and the rates, returns ‖e‖.
         params: the parameters whose tensors these are.
         batch: their tensors.
         prepared: the same, as the kernel reads them.
@@ -37,9 +37,9 @@ class KernelCall(NamedTuple):
         """Take the step. Autograd is told that the weights change, where they do."""
         if rates.descends:
             torch.autograd.graph.increment_version(self.batch.w)
-        squares = self.kernel(self.prepared, rates)
+        residual_norm = self.kernel(self.prepared, rates)
         estimate = self.batch.estimate if rates.keep_estimate else None
-        return StepRecord(self.params, estimate, [squares.sqrt()])
+        return StepRecord(self.params, estimate, [residual_norm])
 
 
 def may_run_fused(group: dict[str, Any]) -> bool:
@@ -129,8 +129,7 @@ def _call(
         return kernels
     function = kernel(kernels.DEVICE, model)
     if function is None:
-        form, rule, reading = (type(part).__name__ for part in model)
-        return f"there is none for {form} by {rule} of {reading} on {kernels.DEVICE}"
+        return f"there is none for {model.name} on {kernels.DEVICE}"
     if not _laid_out_alike(lists, model.form.dense):
         check_storage(params, lists[2:])
         return "a tensor's memory isn't laid out as its state"

@@ -11,6 +11,9 @@ from torch import Tensor
 from ..forms import Form
 from ..learning import Gradient, Weights
 
+LEARNS = "learns"
+"""The entry of a param group that names its model, so that a state dict tells what it is of."""
+
 
 class Vector(NamedTuple):
     """The vector w of one model of the gradient: one tensor, or all tensors of a group.
@@ -36,6 +39,12 @@ class Model(NamedTuple):
     form: Form
     rule: Gradient
     reading: Weights
+
+    @property
+    def name(self) -> str:
+        """What it is, in words, without its settings: "Diagonal by Gradient of Weights"."""
+        form, rule, reading = (type(part).__name__ for part in self)
+        return f"{form} by {rule} of {reading}"
 
     @property
     def variables(self) -> tuple[str, ...]:

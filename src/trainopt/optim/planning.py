@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,17 +12,14 @@ from torch.optim.optimizer import Optimizer
 from ..kernels import StepRates
 from ..schedules import Schedule
 from ..settings import RATES, rate_at
-from .checks import (
-    check_gradient,
-    check_storage,
-    check_variables,
-    gradients_fit,
-    variables_fit,
-)
+from .checks import check_gradient, check_storage, check_variables
 from .fused import KernelCall, kernel_calls, may_run_fused
-from .model import Model, joint_vector, own_vector, real_shape, state_dtype
+from .model import Model, Vector, joint_vector, own_vector, real_shape, state_dtype
 from .plain import Tensors, take_step
 from .record import StepRecord
+
+Numbers = tuple[Sequence[int], torch.device, torch.dtype, torch.layout]
+"""Shape, device, dtype and layout of a tensor."""
 
 
 class Plan(NamedTuple):
@@ -31,6 +28,7 @@ class Plan(NamedTuple):
     Attributes:
         model: what the group learns.
         group: the param group.
+        t: its clock: a number, or a 0-dim tensor on a device or inside a graph.
         rates: of the step.
         calls: what kernels take.
         tensors: what is left to plain torch.
@@ -38,6 +36,7 @@ class Plan(NamedTuple):
 
     model: Model
     group: dict[str, Any]
+    t: float | Tensor
     rates: StepRates
     calls: list[KernelCall]
     tensors: Tensors
@@ -71,14 +70,15 @@ def gather(
     active = [p for p in group["params"] if p.grad is not None]
     grads = [p.grad for p in active if p.grad is not None]
     joint, names = joint_vector(group), model.variables
-    if not gradients_fit(active, grads):
+    if not _gradients_fit(active, grads):
         for p, grad in zip(active, grads, strict=True):
             check_gradient(p, grad, optimizer)
     held = [state[p] for p in active]
     if not all(held):
         check_storage(active)  # a start may read the weights
-    for p, variables in zip(active, held, strict=True):
-        if not variables:
+        for p, variables in zip(active, held, strict=True):
+            if variables:
+                continue
             if model.form.dense and hasattr(p, "placements"):
                 raise TypeError(
                     f"{optimizer} can't hold a sharded parameter (DTensor), whose rows of A need "
@@ -87,7 +87,8 @@ def gather(
             vector = joint or own_vector(p)
             start = p if group["differentiable"] else p.detach()
             variables.update(model.init(start, state_dtype(group, vector), vector))
-    if not _all_fit(model, group, active, held):
+    state_of = [[variables.get(name) for variables in held] for name in names]
+    if not _all_fit(model, group, joint, active, held, state_of):
         for p, variables in zip(active, held, strict=True):
             vector = joint or own_vector(p)
             shapes = dict(zip(names, model.shapes(real_shape(p), vector), strict=True))
@@ -95,22 +96,50 @@ def gather(
             check_variables(variables, shapes, dtype, p.device, p, optimizer)
     found.params.extend(active)
     found.grads.extend(grads)
-    for name, pieces in zip(names, found.state, strict=True):
-        pieces.extend(variables[name] for variables in held)
+    for pieces, variables in zip(found.state, state_of, strict=True):
+        pieces.extend(variables)
 
 
 def _all_fit(
-    model: Model, group: dict[str, Any], params: list[Tensor], held: list[dict[str, Any]]
+    model: Model,
+    group: dict[str, Any],
+    joint: Vector | None,
+    params: list[Tensor],
+    held: list[dict[str, Any]],
+    state: list[list[Any]],
 ) -> bool:
     """Whether `check_variables` would pass for all, where it can be told quickly."""
-    names = model.variables
-    if not model.form.like_weights or {len(variables) for variables in held} != {len(names)}:
+    if {len(variables) for variables in held} != {len(state)}:
         return False
     if len({p.dtype for p in params}) > 1 or params[0].is_complex():
         return False
-    values = [[variables.get(name) for variables in held] for name in names]
-    vector = joint_vector(group) or own_vector(params[0])
-    return variables_fit(params, values, state_dtype(group, vector))
+    dtype = state_dtype(group, joint or own_vector(params[0]))
+    like_weights = [(p.shape, p.device, dtype, torch.strided) for p in params]
+    if model.form.like_weights:
+        return all(_variables_fit(variables, like_weights) for variables in state)
+    of_each = [model.shapes(p.shape, joint or own_vector(p)) for p in params]
+    return all(
+        _variables_fit(
+            variables,
+            [(shape, *others) for shape, (_, *others) in zip(shapes, like_weights, strict=True)],
+        )
+        for variables, shapes in zip(state, zip(*of_each, strict=True), strict=True)
+    )
+
+
+def _gradients_fit(params: list[Tensor], grads: list[Tensor]) -> bool:
+    """Return whether `check_gradient` would pass for all, quickly."""
+    return [(g.shape, g.device, g.layout) for g in grads] == [
+        (p.shape, p.device, torch.strided) for p in params
+    ]
+
+
+def _variables_fit(variables: Sequence[Any], expected: Sequence[Numbers]) -> bool:
+    """Return whether these variables of real parameters would pass `check_variables`, quickly."""
+    return (
+        set(map(type, variables)) == {Tensor}
+        and [(x.shape, x.device, x.dtype, x.layout) for x in variables] == expected
+    )
 
 
 def plan(model: Model, group: dict[str, Any], tensors: Tensors, descends: bool) -> Plan:
@@ -138,13 +167,14 @@ def plan(model: Model, group: dict[str, Any], tensors: Tensors, descends: bool) 
     calls: list[KernelCall] = []
     if may_run_fused(group):
         calls, tensors = kernel_calls(model, group, tensors, rates.keep_estimate)
-    check_storage(tensors.params, tensors.state)  # a kernel looks at addresses by itself
-    return Plan(model, group, rates, calls, tensors)
+    if tensors.params:  # a kernel looks at addresses by itself
+        check_storage(tensors.params, tensors.state)
+    return Plan(model, group, t, rates, calls, tensors)
 
 
 def take(planned: Plan, state: dict[Tensor, dict[str, Tensor]]) -> list[StepRecord]:
     """Take the step, and let the clock of the group go on."""
-    model, group, rates, calls, tensors = planned
+    model, group, t, rates, calls, tensors = planned
     for kind in {p.device.type for p in tensors.params}:
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
             with torch.autocast(kind, enabled=False):  # a step is no place for half precision
@@ -158,6 +188,5 @@ def take(planned: Plan, state: dict[Tensor, dict[str, Tensor]]) -> list[StepReco
     # the dummy step by which torch.distributed.checkpoint allocates state leaves a fresh optimizer
     # as it was.
     may_hold = rates.descends and not isinstance(group["lr"], Schedule)
-    step = group["step"]
-    step.add_((step > 0) | (rates.lr != 0) if may_hold else 1)
+    group["step"].add_((t > 0) | (rates.lr != 0) if may_hold else 1)
     return records

@@ -1,0 +1,105 @@
+"""The studies of settings and starts: what they say of numbers that are worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from trainopt import TO, Dense, Diagonal, Estimator, Normalised, RankOne
+from trainopt.convex.batched import Batched, train_all
+from trainopt.convex.initial import hessian_diagonal, starts
+from trainopt.convex.problems import build
+from trainopt.convex.sensitivity_tables import defaults, ends, learning, regret
+from trainopt.theory.nonconvex import slopes
+
+FORMS = {"diagonal": Diagonal(), "rankone": RankOne(), "full": Dense()}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_normalised_side_by_side_is_normalised_one_by_one(name):
+    problem = build("wine-softmax")
+    setting = {"lr": 0.05, "lr_schedule": "constant", "alpha": 0.3, "beta": 0.4}
+    setting["beta_schedule"] = "constant"
+    runs = train_all(Batched(problem), f"{name}-normalised", [setting], [3], 2, 0.0)
+    w = problem.initial().requires_grad_()
+    estimator = Estimator([w], FORMS[name], Normalised(0.3, 0.4))
+    optimizer = TO(estimator, lr=0.05)
+    generator, values = torch.Generator().manual_seed(3), [problem.objective(w)]
+    for _ in range(2):
+        for rows in problem.batches(generator):
+            optimizer.zero_grad()
+            problem.loss(w, rows).backward()
+            optimizer.step()
+        values.append(problem.objective(w))
+    np.testing.assert_allclose(runs.suboptimality[0, 0], values, rtol=2e-4)
+
+
+def grid(gaps):
+    """Two cases, a grid of (α, β) at one γ, from {(case, α, β): gap}."""
+    rows = [
+        {"case": case, "optimizer": "diagonal", "lr": 0.1, "lr_schedule": "constant"}
+        | {"alpha": alpha, "beta": beta, "seed": 0, "gap": gap}
+        for (case, alpha, beta), gap in gaps.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_regret_and_what_A_adds():
+    gaps = grid(
+        {
+            ("x", 0.0, 1.0): -2.0, ("x", 0.01, 1.0): -3.0, ("x", 0.01, 0.1): np.inf,
+            ("y", 0.0, 1.0): -4.0, ("y", 0.01, 1.0): -1.0, ("y", 0.01, 0.1): -3.5,
+        }
+    )  # fmt: skip
+    lost = regret(ends(gaps)).droplevel(["lr_schedule", "lr"])
+    assert lost.loc[(0.0, 1.0)].to_dict() == {"x": 1.0, "y": 0.0}
+    assert lost.loc[(0.01, 0.1)].to_dict() == {"x": 5.0, "y": 0.5}  # diverged: 5 decades
+    (row,) = defaults(gaps).to_dict("records")
+    assert (row["alpha"], row["beta"], row["regret"], row["worst"]) == (0.0, 1.0, 0.5, 1.0)
+    assert row["default_regret"] == 1.5
+    assert row["diverged"] == pytest.approx(1 / 6)
+    gains = learning(gaps).set_index("case")
+    assert gains.gain.to_dict() == {"x": 1.0, "y": -0.5}
+    assert gains.alpha["x"] == 0.01
+
+
+def test_the_hessians_diagonal_is_that_of_the_dense_one():
+    problem = build("diabetes-ridge")
+    w = problem.initial().double()
+    dense = torch.func.hessian(problem.loss)(w).reshape(problem.dim, problem.dim)
+    found = hessian_diagonal(problem, torch.Generator().manual_seed(0), draws=4000)
+    torch.testing.assert_close(found.double(), dense.diagonal(), rtol=0.1, atol=0.02)
+
+
+def test_starts_are_what_they_are_called():
+    data = Batched(build("wine-softmax"))
+    d = data.problem.dim
+    for learner, variables in (("diagonal", {"a": (10, d)}), ("full", {"A": (10, d, d)})):
+        for name, start in starts(learner).items():
+            state = {k: torch.zeros(shape) for k, shape in (variables | {"b": (10, d)}).items()}
+            start(state, data, torch.Generator().manual_seed(0))
+            A = next(iter(variables))
+            assert bool(state[A].any()) == name.startswith("A")
+            assert bool(state["b"].any()) == name.startswith("b")
+    w = data.problem.initial().reshape(1, -1)
+    state = {"a": torch.zeros(10, d), "b": torch.zeros(10, d)}
+    starts("diagonal")["b the full gradient"](state, data, torch.Generator())
+    expected = data.problem.full_gradient(data.problem.initial()).float().ravel()
+    torch.testing.assert_close(state["b"], expected.expand(10, d), rtol=1e-4, atol=1e-6)
+    assert not w.any()
+
+
+def test_the_slope_of_a_power_is_its_exponent():
+    t = np.unique(np.geomspace(1, 1500, 30).astype(int))
+    curves = pd.concat(
+        [
+            pd.DataFrame({"t": t, "mean": (2 + seed) * t**-0.5}).assign(
+                seed=seed, task="cnn", schedule="root", optimizer="alpha0"
+            )
+            for seed in range(3)
+        ]
+    )
+    (row,) = slopes(curves).to_dict("records")
+    assert row["slope"] == pytest.approx(-0.5)
+    assert row["low"] == pytest.approx(-0.5)
+    assert -0.25 < row["logarithmic"] < -0.1

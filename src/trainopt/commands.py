@@ -15,7 +15,6 @@ from typer.core import TyperGroup
 
 import trainopt
 from trainopt.convex.cli import convex, secant
-from trainopt.deep import names as deep_names
 from trainopt.deep.cli import deep
 from trainopt.deep.tasks import TASKS
 from trainopt.errors import InputError
@@ -150,12 +149,6 @@ def compare(
 
         compare_task(problem, optimizers, tune, seeds, out, storage, size or "auto", protocol)
         return
-    for name in (optimizers or "").split(","):
-        if name.strip() in deep_names.OPTIMIZERS.keys() - names.OPTIMIZERS.keys():
-            raise InputError(
-                f"The optimizer {name.strip()} is for deep tasks: choose another, or one of the "
-                f"tasks {', '.join(TASKS)}."
-            )
     _refuse({"--size": size, "--protocol": protocol}, f"{problem} is no deep task: leave out")
     from trainopt.convex.comparison import compare as run_comparison
     from trainopt.harness.secrets import shown
@@ -207,13 +200,14 @@ def list_() -> None:
         ("task", "what it is", "on a CPU"),
         ((task.name, task.title, task.small) for task in TASKS.values()),
     )
-    columns = ("optimizer", "title", "settings that are tuned")
-    for heading, table in (
-        ("Optimizers", names.OPTIMIZERS),
-        ("Optimizers of the deep tasks", deep_names.OPTIMIZERS),
-    ):
-        rows = ((name, title, ", ".join(settings)) for name, (title, settings) in table.items())
-        _show_names(heading, columns, rows)
+    _show_names(
+        "Optimizers, of linear problems (convex) and of deep tasks",
+        ("optimizer", "title", "of", "settings that are tuned"),
+        (
+            (name, known.title, ", ".join(known.worlds), ", ".join(known.settings))
+            for name, known in names.OPTIMIZERS.items()
+        ),
+    )
 
 
 def _show_names(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:

@@ -27,7 +27,7 @@ COMMITTED = Path(trainopt.__file__).parent / "protocols" / "deep.toml"
 def protocol_file(tmp_path_factory):
     """The committed protocol with tiny numbers, four optimizers, one task."""
     text = COMMITTED.read_text()
-    head = text.split("[[task]]")[0]
+    head = text.split("[[problem]]")[0]
     start, end = head.index("optimizers = ["), head.index("[tuning]")
     names = '["alpha0", "adamw", "adamw-diagonal", "diagonal"]'
     head = head[:start] + f"optimizers = {names}\n\n" + head[end:]
@@ -39,7 +39,7 @@ def protocol_file(tmp_path_factory):
         assert old in head
         head = head.replace(old, new)
     path = tmp_path_factory.mktemp("protocol") / "deep.toml"
-    path.write_text(head + '[[task]]\nname = "cnn"\ncpu = { steps = 8, batch = 16 }\n')
+    path.write_text(head + '[[problem]]\nname = "cnn"\ncpu = { steps = 8, batch = 16 }\n')
     return path
 
 

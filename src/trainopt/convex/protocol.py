@@ -6,14 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution
 
 from trainopt.convex.problems import MODELS, Problem
 from trainopt.data import load
 from trainopt.data.sources import SOURCES
-from trainopt.errors import InputError, did_you_mean
-from trainopt.harness.optimizers import OPTIMIZERS, Settings
-from trainopt.harness.protocol_file import digest_of, protocol_table
+from trainopt.errors import did_you_mean
+from trainopt.harness.names import optimizers_of
+from trainopt.harness.optimizers import OPTIMIZERS, SCHEDULES, Settings
+from trainopt.harness.protocol_file import (
+    Fault,
+    at_least_one,
+    check,
+    check_named,
+    digest_of,
+    distribution,
+    protocol_table,
+    settings_of,
+)
 
 # SVRG isn't an optimizer that `compare` can run: it needs gradients at two points.
 _SVRG: Settings = {"lr": 0.1, "lr_schedule": "constant"}
@@ -98,6 +108,7 @@ def read_protocol(path: Path | None = None, quick: bool = False) -> Protocol:
 
 
 def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
+    _check(table)
     tuning, final, tests = table["tuning"], table["final"], table["tests"]
     trials, searches, seeds = tuning["trials"], tuning["searches"], final["seeds"]
     sensitivity = table["sensitivity"]["trials"]
@@ -114,7 +125,7 @@ def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
         fields = {"searches": searches} | row
         fields["trials"] = sensitivity if fields.pop("sensitivity", False) else trials
         cases.append(Case(**fields))
-    starts = {name: entry.start for name, entry in OPTIMIZERS.items()} | {"svrg": _SVRG}
+    starts = {name: OPTIMIZERS[name].start for name in optimizers_of("convex")} | {"svrg": _SVRG}
     return Protocol(
         cases=tuple(cases),
         spaces={name: _space(table, name, start) for name, start in starts.items()},
@@ -137,18 +148,46 @@ def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
 
 
 def _space(table: dict[str, Any], name: str, start: Settings) -> dict[str, BaseDistribution]:
-    ranges = table["space"] | table["space_of"].get(name, {})
-    return {setting: _distribution(ranges[setting]) for setting in start}
+    ranges = settings_of(table, "space", name, start)
+    return {setting: distribution(setting, ranges[setting], SCHEDULES) for setting in start}
 
 
-def _distribution(values: list[Any]) -> BaseDistribution:
-    """Two numbers are a range, searched by its logarithm; anything else is a choice."""
-    if len(values) == 2 and all(isinstance(value, float) and value > 0 for value in values):
-        return FloatDistribution(*values, log=True)
-    return CategoricalDistribution(values)
+def _check(table: dict[str, Any]) -> None:
+    """Hold the file to its keys.
+
+    Raises:
+        Fault: one is missing, isn't known, or has a value of another kind.
+    """
+    parts = ("tuning", "final", "sensitivity", "targets", "tests", "space", "space_of", "quick")
+    check(table, "its top level", {"case": list} | dict.fromkeys(parts, dict))
+    counts = dict.fromkeys(("trials", "startup", "at_once", "searches"), int)
+    check(table["tuning"], "[tuning]", counts | {"seeds": list})
+    at_least_one(table["tuning"], "[tuning]", "trials", "at_once", "searches")
+    check(table["final"], "[final]", {"seeds": int, "budgets": list})
+    at_least_one(table["final"], "[final]", "seeds")
+    check(table["sensitivity"], "[sensitivity]", {"trials": int})
+    check(table["targets"], "[targets]", {"relative": list, "profile": float})
+    tests: dict[str, type] = {"reference": str, "baseline": str, "level": float, "resamples": int}
+    check(table["tests"], "[tests]", tests, {"measure": str, "correction": str})
+    small = dict.fromkeys(("trials", "searches", "seeds", "sensitivity"), int)
+    check(table["quick"], "[quick]", small | {"cases": list})
+    names = optimizers_of("convex")
+    settings = {setting for name in names for setting in OPTIMIZERS[name].settings}
+    check_named(table["space"], "[space]", settings, list)
+    check_named(table["space_of"], "[space_of]", [*names, "svrg"], dict)
+    for name, own in table["space_of"].items():
+        check_named(own, f"[space_of.{name}]", settings, list)
+    required = {"name": str, "data": str, "model": str, "l2": float, "batch": int, "passes": int}
+    optional = {"scaling": str, "searches": int, "sensitivity": bool}
+    for number, row in enumerate(table["case"], 1):
+        where = f"the [[case]] {row.get('name', number)}"
+        check(row, where, required, optional)
+        at_least_one(row, where, "batch", "passes")
 
 
 def _known(name: str, known: dict[str, Any], kind: str) -> None:
     if name not in known:
         hint = did_you_mean(name, known)
-        raise InputError(f"There is no {kind} {name}: {hint}choose one of {', '.join(known)}.")
+        raise Fault(
+            f"has the {kind} {name}, which isn't known: {hint}choose one of {', '.join(known)}."
+        )

@@ -23,7 +23,7 @@ from trainopt.convex.tables import Results
 from trainopt.convex.train import train
 from trainopt.errors import InputError
 from trainopt.harness.folder import write_manifest, write_whole, writing
-from trainopt.harness.optimizers import Entry, Settings
+from trainopt.harness.optimizers import Entry, Named, Settings
 from trainopt.harness.progress import Progress
 from trainopt.harness.provenance import MADE_BY
 from trainopt.secant import ChunkSampler, SecantTO
@@ -217,16 +217,15 @@ def _settings(convex: Results, optimizer: str, case: Case) -> list[Settings]:
 
 
 def _entry(read: ChunkSampler) -> Entry:
-    def make(params: list[Tensor], lr: float) -> Optimizer:
-        return SecantTO(params, read, lr)
+    def make(named: Named, lr: float) -> Optimizer:
+        return SecantTO([p for _, p in named], read, lr)
 
-    return Entry("secant", make, _estimate, {})
+    return Entry("secant", make, _estimate, ("lr",))
 
 
-def _estimate(optimizer: SecantTO, w: Tensor) -> Tensor:
+def _estimate(optimizer: SecantTO, w: Tensor, gradient: Tensor) -> Tensor:
     """Ĝ of the last move; in the base phase, which is SGD, the mini-batch's gradient."""
     try:
         return optimizer.estimate(w)
     except KeyError:
-        assert w.grad is not None
-        return w.grad
+        return gradient

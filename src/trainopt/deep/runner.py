@@ -16,11 +16,10 @@ from torch.optim import Optimizer
 
 from trainopt import Estimated
 from trainopt.deep.alignment import alignment
-from trainopt.deep.optimizers import Entry, Named
 from trainopt.deep.schedules import factor
 from trainopt.deep.task import Ready, Rows, mean_loss
 from trainopt.harness.memory_use import state_bytes
-from trainopt.harness.optimizers import Settings
+from trainopt.harness.optimizers import Entry, Named, Settings
 
 Row = dict[str, Any]
 

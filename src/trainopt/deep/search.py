@@ -8,11 +8,10 @@ from typing import Any
 
 import optuna
 
-from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import Budget, Protocol
 from trainopt.deep.runner import Row, train
 from trainopt.deep.task import Ready
-from trainopt.harness.optimizers import Settings
+from trainopt.harness.optimizers import OPTIMIZERS, Settings
 from trainopt.harness.search import Search, best_of, finished, run_search
 
 # Searches draw the same first trials, as far as their spaces agree.

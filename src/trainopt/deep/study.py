@@ -15,13 +15,13 @@ import optuna
 import pandas as pd
 import torch
 
-from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import Protocol
 from trainopt.deep.search import Unit, is_done, results, run_unit
 from trainopt.deep.task import Ready
 from trainopt.deep.tasks import TASKS, Size
 from trainopt.errors import InputError
 from trainopt.harness.folder import claimed, write_whole, writing
+from trainopt.harness.optimizers import OPTIMIZERS
 from trainopt.harness.processes import shared, spread
 from trainopt.harness.progress import Progress
 from trainopt.harness.sharing import reserved

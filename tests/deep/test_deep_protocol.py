@@ -63,7 +63,11 @@ def test_fewer_tasks_optimizers_and_trials():
             "has the range alpha = [1.0, 0.001]",
         ),
         ('"cosine"', '"cosin"', "there is no schedule cosin: did you mean cosine?"),
-        ("batch = 8 ", "batch = 0 ", "has batch = 0 in cpu of the [[problem]] transformer: give at least 1."),
+        (
+            "batch = 8 ",
+            "batch = 0 ",
+            "has batch = 0 in cpu of the [[problem]] transformer: give at least 1.",
+        ),
         (
             "trials = 10 ",
             "trails = 10 ",

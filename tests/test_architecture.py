@@ -24,7 +24,8 @@ LAYERS = [
     {"harness"},
     {"convex", "deep", "theory"},
     {"speed"},
-    {"commands", "bench"},
+    {"comparison"},
+    {"commands"},
     {"cli", "__main__"},
 ]
 

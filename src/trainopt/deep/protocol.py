@@ -98,7 +98,7 @@ class Protocol:
     def with_counts(
         self, optimizers: Sequence[str] | None, trials: int | None, seeds: int | None
     ) -> Protocol:
-        """The same with other optimizers, trials or seeds.
+        """The same with other optimizers, trials (0 and 1: the start alone) or seeds.
 
         The baseline is kept, and what the optimizers on Ĝ take their settings from.
 
@@ -109,14 +109,14 @@ class Protocol:
         if optimizers is not None:
             entries = [optimizer_named(name, "deep") for name in optimizers]
             wanted = {e.name for e in entries} | {e.plain for e in entries} | {self.baseline}
-        for name, value in (("tune", trials), ("seeds", seeds)):
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}: give at least 1.")
+        for name, value, least in (("tune", trials, 0), ("seeds", seeds, 1)):
+            if value is not None and value < least:
+                raise InputError(f"{name} is {value}: give at least {least}.")
         budgets = tuple(
             replace(b, optimizers=tuple(o for o in b.optimizers if wanted is None or o in wanted))
             for b in self.budgets
         )
-        trials = self.trials if trials is None else trials
+        trials = self.trials if trials is None else max(1, trials)
         counts = f"{self.digest}/{trials}"
         return replace(
             self,

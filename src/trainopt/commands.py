@@ -6,7 +6,7 @@ only names are known, so that `--version`, `--help` and `list` are there at once
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +14,10 @@ import typer
 from typer.core import TyperGroup
 
 import trainopt
+from trainopt.comparison import refuse
 from trainopt.convex.cli import convex, secant
 from trainopt.deep.cli import deep
 from trainopt.deep.tasks import TASKS
-from trainopt.errors import InputError
 from trainopt.harness import names
 from trainopt.harness.terminal import sentences
 from trainopt.speed.cli import step
@@ -140,7 +140,7 @@ def compare(
             "--epochs": epochs, "--data": data, "--target": target, "--l2": l2,
             "--batch-size": batch_size,
         }  # fmt: skip
-        _refuse(
+        refuse(
             not_for_tasks,
             f"{problem} is a deep task, whose runs a protocol describes: change a copy of "
             "src/trainopt/protocols/deep.toml, give it with --protocol, and leave out",
@@ -149,7 +149,7 @@ def compare(
 
         compare_task(problem, optimizers, tune, seeds, out, storage, size or "auto", protocol)
         return
-    _refuse({"--size": size, "--protocol": protocol}, f"{problem} is no deep task: leave out")
+    refuse({"--size": size, "--protocol": protocol}, f"{problem} is no deep task: leave out")
     from trainopt.convex.comparison import compare as run_comparison
     from trainopt.harness.secrets import shown
 
@@ -170,13 +170,6 @@ def compare(
             progress=True,
         )
     _end(table, trials > 0, out)
-
-
-def _refuse(options: Mapping[str, object], why: str) -> None:
-    """Raise for the first option that was given a value."""
-    for name, value in options.items():
-        if value is not None:
-            raise InputError(f"{why} {name}.")
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""A user's own training in `compare`: a small regression on real data, against loops written out."""
+"""A user's own training in `compare`: a small regression on real data, against a plain loop."""
 
 import json
 
@@ -86,7 +86,7 @@ def test_a_data_set_of_classes_has_an_accuracy():
 @pytest.mark.parametrize(
     ("problem", "sentence"),
     [
-        (lambda: net(), "returns Sequential, not (model, data, loss)"),
+        (net, "returns Sequential, not (model, data, loss)"),
         (lambda: (3, (X, Y), mse_loss), "returns int as the model: return an nn.Module"),
         (lambda: (nn.Tanh(), (X, Y), mse_loss), "has no parameter that is trained"),
         (lambda: (net(), (X, Y), 0.5), "returns 0.5 as the loss"),

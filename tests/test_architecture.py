@@ -25,7 +25,7 @@ LAYERS = [
     {"convex", "deep", "theory"},
     {"speed"},
     {"comparison"},
-    {"commands"},
+    {"commands", "bench"},
     {"cli", "__main__"},
 ]
 

@@ -22,10 +22,11 @@ import trainopt
 from trainopt.commands import app
 from trainopt.convex.batched_steps import METHODS
 from trainopt.convex.protocol import read_protocol
-from trainopt.convex.study import run_convex
 from trainopt.convex.tables import Results, headline
+from trainopt.convex.world import Convex
 from trainopt.errors import InputError
 from trainopt.harness.provenance import commands
+from trainopt.harness.run import run
 from trainopt.harness.search import best_of, finished, score
 from trainopt.harness.storage import shared_storage
 
@@ -104,7 +105,7 @@ def whole(tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCIKIT_LEARN_DATA", "/dev/null/nowhere")
-        run_convex(read_protocol(tiny), out, None, 1, show=False)
+        run(Convex(read_protocol(tiny)), out, None, 1, show=False)
         yield out
 
 
@@ -185,16 +186,16 @@ def test_a_killed_study_goes_on(tinier, tmp_path, start):
     assert len(before) >= 3
     manifest = json.loads((out / "run.json").read_text())
     assert commands(manifest).startswith("trainopt study convex --protocol")
-    run_convex(read_protocol(tinier), out, None, 1, show=False)
+    run(Convex(read_protocol(tinier)), out, None, 1, show=False)
     assert_whole(out, {"diabetes-ridge": 4}, searches=1, seeds=2)
     assert before.items() <= finals(out).items()
-    run_convex(read_protocol(tinier), tmp_path / "alone", None, 1, show=False)
+    run(Convex(read_protocol(tinier)), tmp_path / "alone", None, 1, show=False)
     for name, table in tables(tmp_path / "alone").items():
         pd.testing.assert_frame_equal(tables(out)[name], table)
     size = log.stat().st_size
     for table in ("runs", "trials"):
         (out / f"{table}.parquet").unlink()
-    run_convex(read_protocol(tinier), out, None, 1, show=False)
+    run(Convex(read_protocol(tinier)), out, None, 1, show=False)
     assert_whole(out, {"diabetes-ridge": 4}, searches=1, seeds=2)
     assert log.stat().st_size == size  # nothing was left to do
 
@@ -203,7 +204,7 @@ def test_another_protocol_is_refused(whole, tiny, tmp_path):
     other = tmp_path / "other.toml"
     other.write_text(tiny.read_text().replace("level = 0.05", "level = 0.01"))
     with pytest.raises(InputError, match="holds results of another protocol"):
-        run_convex(read_protocol(other), whole, None, 1, show=False)
+        run(Convex(read_protocol(other)), whole, None, 1, show=False)
 
 
 def test_the_command_reports_what_the_tables_say(whole, tiny):
@@ -248,9 +249,17 @@ def test_a_folder_without_a_study_is_refused(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('data = "iris"', 'data = "irish"', "There is no data set irish: did you mean iris"),
-        ('model = "ridge"', 'model = "rigde"', "There is no model rigde: did you mean ridge"),
-        ("[tests]", "[test]", "lacks 'tests'"),
+        (
+            'data = "iris"',
+            'data = "irish"',
+            "has the data set irish, .*: did you mean iris",
+        ),
+        (
+            'model = "ridge"',
+            'model = "rigde"',
+            "has the model rigde, .*: did you mean ridge",
+        ),
+        ("[tests]", "[test]", "has test in its top level, which isn't known: did you mean tests"),
         ("[tests]", "[tests", "isn't TOML"),
     ],
 )
@@ -352,11 +361,12 @@ FEW = ("full", "diagonal", "alpha0", "adam", "sgd", "svrg")
 ONE_MACHINE = f"""
 import sys
 from pathlib import Path
-from trainopt.convex import study as convex
+from trainopt.convex import world
 from trainopt.convex.protocol import read_protocol
+from trainopt.harness.run import run
 protocol, out, storage = sys.argv[1:]
-convex.METHODS = {FEW}
-convex.run_convex(read_protocol(Path(protocol)), Path(out), storage, 1, show=False)
+world.METHODS = {FEW}
+run(world.Convex(read_protocol(Path(protocol))), Path(out), storage, 1, show=False)
 """
 
 

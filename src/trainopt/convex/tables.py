@@ -26,7 +26,7 @@ class Results:
     Attributes:
         protocol: what was run.
         manifest: run.json.
-        runs, trials, solvers, timing: the tables as `run_convex` wrote them.
+        runs, trials, solvers, timing: the tables as the run loop wrote them.
     """
 
     protocol: Protocol

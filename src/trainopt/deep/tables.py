@@ -28,7 +28,7 @@ class Results:
     Attributes:
         protocol: what was run.
         manifest: run.json.
-        runs, trials: the tables as `run_deep` wrote them.
+        runs, trials: the tables as the run loop wrote them.
     """
 
     protocol: Protocol

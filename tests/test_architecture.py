@@ -24,6 +24,7 @@ LAYERS = [
     {"harness"},
     {"convex", "deep", "theory"},
     {"speed"},
+    {"comparison"},
     {"commands", "bench"},
     {"cli", "__main__"},
 ]

@@ -9,8 +9,6 @@ from typer.testing import CliRunner
 import trainopt
 from trainopt.commands import app
 from trainopt.convex.problems import MODELS
-from trainopt.deep import names as deep_names
-from trainopt.deep.optimizers import OPTIMIZERS as DEEP_OPTIMIZERS
 from trainopt.harness import names
 from trainopt.harness.optimizers import OPTIMIZERS
 
@@ -63,18 +61,17 @@ def test_every_public_name_is_there_without_having_been_imported():
 
 def test_the_tables_of_names_are_those_of_what_runs():
     assert list(names.OPTIMIZERS) == list(OPTIMIZERS)
-    for name, (title, settings) in names.OPTIMIZERS.items():
-        assert OPTIMIZERS[name].title == title
-        assert set(OPTIMIZERS[name].space) == set(settings), name
+    for name, known in names.OPTIMIZERS.items():
+        assert OPTIMIZERS[name].title == known.title
+        assert set(OPTIMIZERS[name].space) == set(known.settings), name
     assert {model for _, model, _ in names.PROBLEMS.values()} <= set(MODELS)
     assert set(names.MODEL_TITLES) == set(MODELS)
-    assert list(deep_names.OPTIMIZERS) == list(DEEP_OPTIMIZERS)
 
 
 def test_list_fits_into_80_columns():
     done = CliRunner().invoke(app, ["list"], env={"COLUMNS": "80"})
     assert max(map(len, done.stdout.splitlines())) <= 80
-    for name in (*names.PROBLEMS, *names.OPTIMIZERS, *deep_names.OPTIMIZERS):
+    for name in (*names.PROBLEMS, *names.OPTIMIZERS):
         assert f"│ {name} " in done.stdout  # in one piece
     assert "one block in each of three stages" in " ".join(
         line.split("│")[-2].strip() for line in done.stdout.splitlines() if line.startswith("│")
@@ -93,14 +90,14 @@ REFUSED = {
     "compare wine-softmax --l2 nan": "l2 is nan",
     "compare wine-softmax --size gpu": "no deep task: leave out --size",
     "compare wine-softmax --protocol mine.toml": "no deep task: leave out --protocol",
-    "compare wine-softmax --optimizers muon": "The optimizer muon is for deep tasks",
+    "compare wine-softmax --optimizers muon": "The optimizer muon is for deep networks: choose",
     "compare wine-softmax --storage none": "The storage *** can't be opened",
     "compare cnn --optimizers ,": "No optimizer is named",
     "compare cnn --size bogus": "The size is bogus",
     "compare cnn --protocol none.toml": "There is no protocol none.toml",
     "study convex --workers 0": "--workers",
     "study convex --protocol binary.toml": "binary.toml isn't TOML",
-    "study convex --protocol odd.toml": "odd.toml can't be read as a protocol",
+    "study convex --protocol odd.toml": "odd.toml has tuning = 3 in its top level: give a table",
     "study convex --protocol .": ". can't be read or written: Is a directory",
     "study convex --quick --storage none": "The storage *** can't be opened",
     "study deep --workers 0": "--workers",

@@ -57,7 +57,7 @@ __all__ = [
 
 _MODULES = ("optim", "forms", "learning", "schedules", "conditions", "estimated", "secant")
 # What more than torch is needed for, at the first use only: pip install 'trainopt[bench]'.
-_TOOLS = {"InputError": "errors", "compare": "convex.comparison"}
+_TOOLS = {"InputError": "errors", "compare": "comparison"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ only names are known, so that `--version`, `--help` and `list` are there at once
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,11 +16,10 @@ import typer
 from typer.core import TyperGroup
 
 import trainopt
+from trainopt.comparison import refuse
 from trainopt.convex.cli import convex, init, secant, sensitivity
-from trainopt.deep import names as deep_names
 from trainopt.deep.cli import deep
 from trainopt.deep.tasks import TASKS
-from trainopt.errors import InputError
 from trainopt.harness import names
 from trainopt.harness.terminal import sentences
 from trainopt.speed.cli import speed
@@ -156,7 +155,7 @@ def compare(
             "--epochs": epochs, "--data": data, "--target": target, "--l2": l2,
             "--batch-size": batch_size,
         }  # fmt: skip
-        _refuse(
+        refuse(
             not_for_tasks,
             f"{problem} is a deep task, whose runs a protocol describes: change a copy of "
             "src/trainopt/protocols/deep.toml, give it with --protocol, and leave out",
@@ -165,13 +164,7 @@ def compare(
 
         compare_task(problem, optimizers, tune, seeds, out, storage, size or "auto", protocol)
         return
-    for name in (optimizers or "").split(","):
-        if name.strip() in deep_names.OPTIMIZERS.keys() - names.OPTIMIZERS.keys():
-            raise InputError(
-                f"The optimizer {name.strip()} is for deep tasks: choose another, or one of the "
-                f"tasks {', '.join(TASKS)}."
-            )
-    _refuse({"--size": size, "--protocol": protocol}, f"{problem} is no deep task: leave out")
+    refuse({"--size": size, "--protocol": protocol}, f"{problem} is no deep task: leave out")
     from trainopt.convex.comparison import compare as run_comparison
     from trainopt.harness.secrets import shown
 
@@ -192,13 +185,6 @@ def compare(
             progress=True,
         )
     _end(table, trials > 0, out)
-
-
-def _refuse(options: Mapping[str, object], why: str) -> None:
-    """Raise for the first option that was given a value."""
-    for name, value in options.items():
-        if value is not None:
-            raise InputError(f"{why} {name}.")
 
 
 @app.command("list")
@@ -222,13 +208,14 @@ def list_() -> None:
         ("task", "what it is", "on a CPU"),
         ((task.name, task.title, task.small) for task in TASKS.values()),
     )
-    columns = ("optimizer", "title", "settings that are tuned")
-    for heading, table in (
-        ("Optimizers", names.OPTIMIZERS),
-        ("Optimizers of the deep tasks", deep_names.OPTIMIZERS),
-    ):
-        rows = ((name, title, ", ".join(settings)) for name, (title, settings) in table.items())
-        _show_names(heading, columns, rows)
+    _show_names(
+        "Optimizers, of linear problems (convex) and of deep tasks",
+        ("optimizer", "title", "of", "settings that are tuned"),
+        (
+            (name, known.title, ", ".join(known.worlds), ", ".join(known.settings))
+            for name, known in names.OPTIMIZERS.items()
+        ),
+    )
 
 
 def _show_names(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:

@@ -6,6 +6,7 @@ import pytest
 from trainopt.convex.batched import Batched, train_all
 from trainopt.convex.problems import build
 from trainopt.convex.train import train
+from trainopt.harness.names import optimizers_of
 from trainopt.harness.optimizers import OPTIMIZERS
 
 EPOCHS = 3
@@ -25,7 +26,7 @@ def settings_of(entry):
     ]
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", optimizers_of("convex"))
 @pytest.mark.parametrize("problem", ["wine-softmax", "diabetes-ridge"])
 def test_the_same_numbers_as_one_by_one(name, problem):
     built, entry = build(problem), OPTIMIZERS[name]

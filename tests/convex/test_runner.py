@@ -12,6 +12,7 @@ from trainopt.convex.optimum import optimum
 from trainopt.convex.problems import build
 from trainopt.convex.train import train
 from trainopt.errors import InputError
+from trainopt.harness.names import optimizers_of
 from trainopt.harness.optimizers import OPTIMIZERS, SCHEDULES, chosen
 
 
@@ -51,7 +52,7 @@ STATE = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", optimizers_of("convex"))
 def test_every_optimizer_trains_and_is_measured(problem, best, name):
     counted = []
     entry = OPTIMIZERS[name]

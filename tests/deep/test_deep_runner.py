@@ -8,9 +8,10 @@ from tiny_task import Net, tiny
 from torch import nn
 from torch.nn import functional
 
-from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.runner import Plan, evaluate, full_gradient, train
 from trainopt.deep.schedules import factor
+from trainopt.harness.names import optimizers_of
+from trainopt.harness.optimizers import OPTIMIZERS
 
 SETTINGS = {
     "lr": 0.05,
@@ -22,12 +23,13 @@ SETTINGS = {
 }
 
 
-def run(name="sgd", settings=None, plan=None, task=None, seed=0):
+def run(name="momentum", settings=None, plan=None, task=None, seed=0):
     task = task or tiny()
     plan = plan or Plan.of(12, 8, 4, 2)
     entry = OPTIMIZERS[name]
-    needed = entry.settings + (OPTIMIZERS[entry.plain].settings if entry.plain else ())
-    chosen = {key: (SETTINGS | (settings or {}))[key] for key in needed}
+    needed = {*entry.settings, *(OPTIMIZERS[entry.plain].settings if entry.plain else ())}
+    given = SETTINGS | (settings or {})
+    chosen = {key: given[key] for key in given if key in needed}
     return train(task, task.validation, entry, chosen, seed, plan)
 
 
@@ -59,7 +61,7 @@ def test_judging_and_probing_change_nothing():
 
 def test_all_optimizers_run_and_start_alike():
     plan = Plan.of(6, 8, 3, 1)
-    runs = {name: run(name, plan=plan) for name in OPTIMIZERS}
+    runs = {name: run(name, plan=plan) for name in optimizers_of("deep")}
     starts = {rows[0]["val_loss"] for rows in runs.values()}
     assert len(starts) == 1
     for name, rows in runs.items():
@@ -106,7 +108,7 @@ def test_the_full_gradient_leaves_the_buffers():
 
 
 def test_divergence_is_infinite_and_shown_to_the_end():
-    rows = run("sgd", {"lr": 1e30}, Plan.of(12, 8, 4, 2))
+    rows = run("momentum", {"lr": 1e30}, Plan.of(12, 8, 4, 2))
     assert [row["step"] for row in rows] == [0, 3, 6, 9, 12]
     assert rows[-1]["val_loss"] == math.inf
     assert math.isnan(rows[-1]["estimator_cos"])
@@ -130,7 +132,7 @@ def test_schedules_start_at_one_and_end_at_their_end(name):
 
 
 def test_schedules_reach_the_optimizer():
-    still = run("sgd", {"lr": 1e-12})[-1]["val_loss"]
-    decayed = run("sgd", {"lr": 0.05, "lr_schedule": "exponential"})[-1]["val_loss"]
-    constant = run("sgd", {"lr": 0.05})[-1]["val_loss"]
+    still = run("momentum", {"lr": 1e-12})[-1]["val_loss"]
+    decayed = run("momentum", {"lr": 0.05, "lr_schedule": "exponential"})[-1]["val_loss"]
+    constant = run("momentum", {"lr": 0.05})[-1]["val_loss"]
     assert len({still, decayed, constant}) == 3

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import optuna
 import pandas as pd
 import pytest
 from tiny_task import tiny
@@ -11,14 +10,15 @@ from typer.testing import CliRunner
 
 import trainopt
 from trainopt.commands import app
-from trainopt.deep import search
+from trainopt.deep import world as deep_world
 from trainopt.deep.protocol import read_protocol
 from trainopt.deep.report import write_deep_report
-from trainopt.deep.search import Unit, is_done, results, run_unit
-from trainopt.deep.study import run_deep
 from trainopt.deep.tables import Results, headline
+from trainopt.deep.world import Deep
 from trainopt.errors import InputError
+from trainopt.harness.run import run, run_unit, tables_of
 from trainopt.harness.storage import shared_storage
+from trainopt.harness.world import Unit
 
 COMMITTED = Path(trainopt.__file__).parent / "protocols" / "deep.toml"
 
@@ -27,7 +27,7 @@ COMMITTED = Path(trainopt.__file__).parent / "protocols" / "deep.toml"
 def protocol_file(tmp_path_factory):
     """The committed protocol with tiny numbers, four optimizers, one task."""
     text = COMMITTED.read_text()
-    head = text.split("[[task]]")[0]
+    head = text.split("[[problem]]")[0]
     start, end = head.index("optimizers = ["), head.index("[tuning]")
     names = '["alpha0", "adamw", "adamw-diagonal", "diagonal"]'
     head = head[:start] + f"optimizers = {names}\n\n" + head[end:]
@@ -39,7 +39,7 @@ def protocol_file(tmp_path_factory):
         assert old in head
         head = head.replace(old, new)
     path = tmp_path_factory.mktemp("protocol") / "deep.toml"
-    path.write_text(head + '[[task]]\nname = "cnn"\ncpu = { steps = 8, batch = 16 }\n')
+    path.write_text(head + '[[problem]]\nname = "cnn"\ncpu = { steps = 8, batch = 16 }\n')
     return path
 
 
@@ -51,13 +51,12 @@ def without_clock(rows):
 def test_what_was_stopped_goes_on_and_computes_nothing_twice(
     protocol_file, tmp_path, monkeypatch, stop_after
 ):
-    protocol, task = read_protocol(protocol_file), tiny()
-    unit = Unit(protocol.budgets[0], "diagonal")
+    world, unit = Deep(read_protocol(protocol_file), tiny()), Unit("cnn", "diagonal")
     whole = shared_storage(None, tmp_path)
-    run_unit(unit, protocol, task, whole)
+    run_unit(world, unit, {}, whole)
 
     calls = []
-    train = search.train
+    train = deep_world.train
 
     def counted(*arguments):
         if len(calls) == stop_after:
@@ -67,35 +66,30 @@ def test_what_was_stopped_goes_on_and_computes_nothing_twice(
 
     (tmp_path / "stopped").mkdir()
     stopped = shared_storage(None, tmp_path / "stopped")
-    monkeypatch.setattr(search, "train", counted)
+    monkeypatch.setattr(deep_world, "train", counted)
     with pytest.raises(KeyboardInterrupt):
-        run_unit(unit, protocol, task, stopped)
-    known = {unit.study_name(protocol)}
-    assert not is_done(unit, protocol, stopped, known)
+        run_unit(world, unit, {}, stopped)
     stop_after = 100
-    run_unit(unit, protocol, task, stopped)
-    assert len(calls) == protocol.trials + protocol.seeds
-    assert is_done(unit, protocol, stopped, known)
-    trials, runs = results(unit, protocol, stopped)
-    all_trials, all_runs = results(unit, protocol, whole)
+    run_unit(world, unit, {}, stopped)
+    assert len(calls) == world.protocol.trials + world.seeds
+    trials, runs = tables_of(world, unit, stopped)
+    all_trials, all_runs = tables_of(world, unit, whole)
     assert trials == all_trials
     pd.testing.assert_frame_equal(without_clock(runs), without_clock(all_runs))
-    run_unit(unit, protocol, task, stopped)
-    assert len(calls) == protocol.trials + protocol.seeds
+    run_unit(world, unit, {}, stopped)
+    assert len(calls) == world.protocol.trials + world.seeds
 
 
 def test_the_first_trial_is_the_start_and_divergence_the_worst(protocol_file, tmp_path):
-    protocol = read_protocol(protocol_file)
-    unit = Unit(protocol.budgets[0], "diagonal")
+    world, unit = Deep(read_protocol(protocol_file), tiny()), Unit("cnn", "diagonal")
     storage = shared_storage(None, tmp_path)
-    run_unit(unit, protocol, tiny(), storage)
-    trials, runs = results(unit, protocol, storage)
-    assert trials[0]["settings"] == protocol.starts["diagonal"]
+    run_unit(world, unit, {}, storage)
+    trials, runs = tables_of(world, unit, storage)
+    start = world.protocol.starts["diagonal"]
+    assert json.loads(trials[0]["settings"]) == start
     assert {row["seed"] for row in runs} == {0, 1, 2}
-    study = optuna.load_study(study_name=unit.study_name(protocol), storage=storage)
-    best = min(trials, key=lambda trial: trial["score"])
-    assert search.best_settings(study, protocol) == best["settings"]
-    assert search.score(float("inf")) > search.score(1e3)
+    diverged, trained = world.scores(unit, {}, [start | {"lr": 1e30}, start])
+    assert diverged > 1e3 > trained
 
 
 def test_the_command_and_its_report(protocol_file, tmp_path):
@@ -129,13 +123,13 @@ def test_the_command_and_its_report(protocol_file, tmp_path):
     # Committed results come without their storage: nothing runs, the report is made again.
     (out / "trials.log").unlink()
     (out / "report.html").unlink()
-    run_deep(protocol, out, None, 1, show=False)
+    run(Deep(protocol), out, None, 1, show=False)
     write_deep_report(Results.load(out, protocol), out)
     assert (out / "report.html").exists()
     assert not (out / "trials.log").exists()
 
     with pytest.raises(InputError, match="holds results of another protocol"):
-        run_deep(protocol.with_counts(None, 2, None), out, None, 1, show=False)
+        run(Deep(protocol.with_counts(None, 2, None)), out, None, 1, show=False)
 
 
 def test_a_task_without_its_parts_is_skipped_with_a_sentence(protocol_file, tmp_path, monkeypatch):
@@ -148,7 +142,7 @@ def test_a_task_without_its_parts_is_skipped_with_a_sentence(protocol_file, tmp_
         monkeypatch.setenv(variable, "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
     out = tmp_path / "deep"
-    run_deep(read_protocol(path), out, None, 1, show=False)
+    run(Deep(read_protocol(path)), out, None, 1, show=False)
     manifest = json.loads((out / "run.json").read_text())
     assert not manifest["tasks"]
     assert "isn't in" in manifest["skipped"]["encoder"]

@@ -17,13 +17,15 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import TPESampler
 from sqlalchemy import event
 
-from trainopt.convex import search as units
 from trainopt.convex import tune
+from trainopt.convex import world as convex
 from trainopt.convex.problems import build
 from trainopt.convex.protocol import read_protocol
 from trainopt.harness.optimizers import OPTIMIZERS
+from trainopt.harness.run import run_unit
 from trainopt.harness.search import Search, best_of, finished, run_search
 from trainopt.harness.storage import shared_storage
+from trainopt.harness.world import Unit
 
 ROOT = Path(__file__).parents[2]
 
@@ -194,15 +196,15 @@ def test_a_unit_of_the_convex_study_that_stops_inside_a_batch(tmp_path, monkeypa
         curves = np.broadcast_to(ends[:, None, None], shape)
         return SimpleNamespace(passes=1, suboptimality=curves, estimator_error=curves)
 
-    monkeypatch.setattr(units, "train_all", train_all)
-    protocol = read_protocol()
-    unit = (protocol.cases[0], "diagonal", 0)
+    monkeypatch.setattr(convex, "train_all", train_all)
+    world = convex.Convex(read_protocol())
+    unit = Unit(world.problems[0], "diagonal")
 
     def trials(folder):
         folder.mkdir(exist_ok=True)
         storage = shared_storage(None, folder)
-        units.run_unit(unit, protocol, None, 0.0, storage)
-        study = optuna.load_study(study_name=units.study_name(unit, protocol), storage=storage)
+        run_unit(world, unit, {"best": 0.0}, storage)
+        study = optuna.load_study(study_name=world.name(unit), storage=storage)
         return trials_of(study), study.user_attrs["final"]
 
     whole = trials(tmp_path / "whole")

@@ -132,7 +132,7 @@ def test_a_database_that_does_not_answer_and_ctrl_c(tmp_path, monkeypatch):
     def stopped(*arguments, **options):
         raise Stopped(130)
 
-    monkeypatch.setattr("trainopt.convex.study.run_convex", stopped)
+    monkeypatch.setattr("trainopt.harness.run.run", stopped)
     done = CliRunner().invoke(app, ["study", "convex", "--storage", url])
     assert done.exit_code == 130
     assert "kept in postgresql+psycopg://u:***@127.0.0.1:1/db;" in done.output

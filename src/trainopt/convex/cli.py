@@ -35,16 +35,17 @@ def convex(
 
     from trainopt.convex.protocol import read_protocol
     from trainopt.convex.report import summary_cells, write_convex_report
-    from trainopt.convex.study import run_convex
     from trainopt.convex.tables import Results, headline
+    from trainopt.convex.world import Convex
     from trainopt.harness.provenance import cores
+    from trainopt.harness.run import run
     from trainopt.harness.secrets import shown
     from trainopt.harness.terminal import say, show
 
     folder = out or Path("runs") / ("convex-quick" if quick else "convex")
     chosen = read_protocol(protocol, quick)
     with resumable(folder if storage is None else shown(storage)):
-        run_convex(chosen, folder, storage, workers or cores(), show=True)
+        run(Convex(chosen), folder, storage, workers or cores(), show=True)
         results = Results.load(folder, chosen)
         summary = write_convex_report(results, folder)
     columns, rows = summary_cells(summary, results.references)

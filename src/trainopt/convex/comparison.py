@@ -214,7 +214,7 @@ def _shared_run(
 
 def _family(tuned: Entry) -> list[Entry]:
     """An optimizer, and where it learns A itself without A."""
-    return [tuned] if tuned.without_A is None else [tuned, tuned.without_A]
+    return [tuned] if tuned.with_alpha_0 is None else [tuned, tuned.with_alpha_0]
 
 
 def _missing(folder: Folder, entry: Entry, seeds: int) -> list[int]:

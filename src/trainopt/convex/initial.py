@@ -17,8 +17,7 @@ from trainopt.convex.batched import Batched, train_method
 from trainopt.convex.batched_steps import METHODS, State
 from trainopt.convex.problem import Problem
 from trainopt.convex.protocol import Case
-from trainopt.convex.search import best_settings
-from trainopt.convex.tables import Results
+from trainopt.convex.tables import Results, best_settings
 from trainopt.harness.folder import write_manifest, write_whole, writing
 from trainopt.harness.progress import Progress
 

@@ -6,15 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution
 
 from trainopt.convex.problems import MODELS, Problem
 from trainopt.convex.secant_runs import STARTS as SECANTS
 from trainopt.data import load
 from trainopt.data.sources import SOURCES
 from trainopt.errors import InputError, did_you_mean
-from trainopt.harness.optimizers import OPTIMIZERS, Settings
-from trainopt.harness.protocol_file import digest_of, protocol_table
+from trainopt.harness.names import optimizers_of
+from trainopt.harness.optimizers import OPTIMIZERS, SCHEDULES, Settings
+from trainopt.harness.protocol_file import (
+    Fault,
+    at_least_one,
+    check,
+    check_named,
+    digest_of,
+    distribution,
+    protocol_table,
+    settings_of,
+)
 
 # SVRG isn't an optimizer that `compare` can run: it needs gradients at two points.
 _SVRG: Settings = {"lr": 0.1, "lr_schedule": "constant"}
@@ -129,11 +139,13 @@ def check_optimizers(manifest: dict[str, Any], protocol: Protocol, folder: Path)
 
 
 def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
+    _check(table)
     tuning, final, tests = table["tuning"], table["final"], table["tests"]
     trials, searches, seeds = tuning["trials"], tuning["searches"], final["seeds"]
     sensitivity = table["sensitivity"]["trials"]
     rows, budgets = table["case"], final["budgets"]
     if quick:
+        check(table, "its top level", {"quick": dict}, dict.fromkeys(table, object))
         small = table["quick"]
         trials, searches, seeds = small["trials"], small["searches"], small["seeds"]
         sensitivity, budgets = small["sensitivity"], [small["trials"]]
@@ -145,17 +157,19 @@ def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
         fields = {"searches": searches} | row
         fields["trials"] = sensitivity if fields.pop("sensitivity", False) else trials
         cases.append(Case(**fields))
-    starts = {name: entry.start for name, entry in OPTIMIZERS.items()}
+    starts = {name: OPTIMIZERS[name].start for name in optimizers_of("convex")}
     starts |= {"svrg": _SVRG} | SECANTS
     for name in table.get("optimizers", ()):
         _known(name, starts, "optimizer")
     starts = {name: starts[name] for name in table.get("optimizers", starts)}
     searches_of = table["searches_of"]
-    ranges = {name: _ranges(table, name, start) for name, start in starts.items()}
+    ranges = {name: settings_of(table, "space", name, start) for name, start in starts.items()}
     return Protocol(
         cases=tuple(cases),
         spaces={
-            name: {setting: _distribution(values) for setting, values in own.items()}
+            name: {
+                setting: distribution(setting, values, SCHEDULES) for setting, values in own.items()
+            }
             for name, own in ranges.items()
         },
         starts=starts,
@@ -181,23 +195,51 @@ def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
     )
 
 
-def _ranges(table: dict[str, Any], name: str, start: Settings) -> dict[str, list[Any]]:
-    ranges = table["space"] | table["space_of"].get(name, {})
-    return {setting: ranges[setting] for setting in start}
-
-
 def _without(table: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: part for name, part in table.items() if name not in names}
 
 
-def _distribution(values: list[Any]) -> BaseDistribution:
-    """Two numbers are a range, searched by its logarithm; anything else is a choice."""
-    if len(values) == 2 and all(isinstance(value, float) and value > 0 for value in values):
-        return FloatDistribution(*values, log=True)
-    return CategoricalDistribution(values)
+def _check(table: dict[str, Any]) -> None:
+    """Hold the file to its keys.
+
+    Raises:
+        Fault: one is missing, isn't known, or has a value of another kind.
+    """
+    parts = ("tuning", "final", "sensitivity", "targets", "tests", "space", "space_of")
+    tables: dict[str, type] = dict.fromkeys((*parts, "searches_of"), dict)
+    optional: dict[str, type] = {"quick": dict, "extends": str, "optimizers": list}
+    check(table, "its top level", {"case": list, **tables}, optional)
+    counts = dict.fromkeys(("trials", "startup", "at_once", "searches"), int)
+    check(table["tuning"], "[tuning]", counts | {"seeds": list})
+    at_least_one(table["tuning"], "[tuning]", "trials", "at_once", "searches")
+    check(table["final"], "[final]", {"seeds": int, "budgets": list})
+    at_least_one(table["final"], "[final]", "seeds")
+    check(table["sensitivity"], "[sensitivity]", {"trials": int})
+    check(table["targets"], "[targets]", {"relative": list, "profile": float})
+    tests: dict[str, type] = {"reference": str, "baseline": str, "level": float, "resamples": int}
+    check(table["tests"], "[tests]", tests, {"measure": str, "correction": str})
+    small: dict[str, type] = dict.fromkeys(("trials", "searches", "seeds", "sensitivity"), int)
+    check(table.get("quick", {}), "[quick]", {}, small | {"cases": list})
+    names = [*optimizers_of("convex"), "svrg", *SECANTS]
+    settings = {setting for entry in OPTIMIZERS.values() for setting in entry.settings}
+    settings |= {setting for start in SECANTS.values() for setting in start}
+    check_named(table["space"], "[space]", settings, list)
+    check_named(table["space_of"], "[space_of]", names, dict)
+    check_named(table["searches_of"], "[searches_of]", names, int)
+    for name, own in table["space_of"].items():
+        check_named(own, f"[space_of.{name}]", settings, list)
+    required: dict[str, type] = {"name": str, "data": str, "model": str, "l2": float}
+    required |= {"batch": int, "passes": int}
+    optional = {"scaling": str, "searches": int, "sensitivity": bool}
+    for number, row in enumerate(table["case"], 1):
+        where = f"the [[case]] {row.get('name', number)}"
+        check(row, where, required, optional)
+        at_least_one(row, where, "batch", "passes")
 
 
 def _known(name: str, known: dict[str, Any], kind: str) -> None:
     if name not in known:
         hint = did_you_mean(name, known)
-        raise InputError(f"There is no {kind} {name}: {hint}choose one of {', '.join(known)}.")
+        raise Fault(
+            f"has the {kind} {name}, which isn't known: {hint}choose one of {', '.join(known)}."
+        )

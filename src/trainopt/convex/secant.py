@@ -17,11 +17,10 @@ from trainopt.convex.batched_steps import METHODS
 from trainopt.convex.names import TITLES
 from trainopt.convex.problems import Problem
 from trainopt.convex.protocol import Case
-from trainopt.convex.search import best_settings
 from trainopt.convex.secant_ablations import run_ablations
 from trainopt.convex.secant_runs import sampler, train_secant
 from trainopt.convex.secant_seconds import run_seconds
-from trainopt.convex.tables import Results
+from trainopt.convex.tables import Results, best_settings
 from trainopt.errors import InputError
 from trainopt.harness.folder import write_manifest, write_whole, writing
 from trainopt.harness.progress import Progress

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 from trainopt.convex.names import ABLATIONS, TITLES, TO
 from trainopt.convex.protocol import Protocol, check_optimizers
 from trainopt.harness.folder import read_folder
+from trainopt.harness.optimizers import Settings
 from trainopt.harness.outcomes import by_seed, measured
 from trainopt.harness.ranking import Ranking, ranking
 from trainopt.harness.significance import compared, counted
@@ -26,7 +28,7 @@ class Results:
     Attributes:
         protocol: what was run.
         manifest: run.json.
-        runs, trials, solvers, timing: the tables as `run_convex` wrote them.
+        runs, trials, solvers, timing: the tables as the run loop wrote them.
     """
 
     protocol: Protocol
@@ -244,3 +246,19 @@ def _counts(results: Results, name: str, reference: str) -> pd.Series[float]:
     table = results.against(reference)
     counts: pd.Series[float] = counted(table[table.optimizer == name]).iloc[0]
     return counts
+
+
+def best_settings(trials: pd.DataFrame, case: str, optimizer: str, budget: int) -> list[Settings]:
+    """The best settings of each of an optimizer's searches, among its first `budget` trials.
+
+    Args:
+        trials: columns case, optimizer, search, number, score and settings (JSON).
+        case: its name.
+        optimizer: its name.
+        budget: a number of trials.
+    """
+    part = trials[
+        (trials.case == case) & (trials.optimizer == optimizer) & (trials.number < budget)
+    ]
+    best = part.loc[part.groupby("search").score.idxmin()].sort_values("search")
+    return [json.loads(settings) for settings in best.settings]

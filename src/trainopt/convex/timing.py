@@ -102,7 +102,7 @@ def _stepper(problem: Problem, name: str) -> Callable[[], object]:
         svrg.anchor(lambda: _backward(problem, w, None))
         return partial(svrg.step, lambda: _backward(problem, w, rows))
     entry = OPTIMIZERS[name]
-    optimizer = entry.build([w], entry.start | {"lr": 1e-3})
+    optimizer = entry.build([("w", w)], entry.start | {"lr": 1e-3})
 
     def step() -> None:
         _backward(problem, w, rows)

@@ -57,7 +57,7 @@ def train(
         finite, the run has diverged: losses and errors are inf from there on.
     """
     w = problem.initial().requires_grad_()
-    optimizer = entry.build([w], settings)
+    optimizer = entry.build([("w", w)], settings)
     generator = torch.Generator().manual_seed(seed)
     per_epoch = math.ceil(problem.n / problem.batch_size)
     schedules = {
@@ -85,8 +85,7 @@ def train(
             seconds += time.perf_counter() - start
             step += 1
             if before is not None:
-                w.grad = gradient
-                miss = entry.estimate(optimizer, w) - problem.full_gradient(before)
+                miss = entry.direction(optimizer, w, gradient) - problem.full_gradient(before)
                 error = miss.square().sum().item()
         rows.append(
             {
@@ -114,7 +113,7 @@ def seconds_per_epoch(problem: Problem, entry: Entry, steps: int = 3) -> float:
         InputError: the optimizer doesn't fit in memory.
     """
     w = problem.initial().requires_grad_()
-    optimizer = entry.build([w], entry.start)
+    optimizer = entry.build([("w", w)], entry.start)
     generator = torch.Generator().manual_seed(0)
     batch = problem.batches(generator)[0]
     _step(problem, optimizer, w, batch)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainopt.deep.tasks import TASKS, Size
+from trainopt.deep.tasks import TASKS
 from trainopt.errors import InputError
 from trainopt.stopping import resumable
 
@@ -49,9 +49,10 @@ def deep(
     The same command goes on where an interrupted one stopped. A task whose parts are missing is
     skipped.
     """
+    from trainopt.deep.comparison import size_named
     from trainopt.deep.protocol import read_protocol
 
-    chosen = read_protocol(protocol, size=_size(size), quick=quick)
+    chosen = read_protocol(protocol, size=size_named(size), quick=quick)
     if tasks is not None:
         chosen = chosen.only(_names(tasks, "task"))
     folder = out or Path("runs") / ("deep-quick" if quick else "deep")
@@ -73,9 +74,10 @@ def compare_task(
     Raises:
         InputError: something given can't be used.
     """
+    from trainopt.deep.comparison import size_named
     from trainopt.deep.protocol import read_protocol
 
-    protocol = read_protocol(path, size=_size(size)).only([task])
+    protocol = read_protocol(path, size=size_named(size)).only([task])
     names = None if optimizers is None else _names(optimizers, "optimizer")
     run_and_show(protocol.with_counts(names, trials, seeds), out, storage, None, False)
 
@@ -88,32 +90,32 @@ def run_and_show(
     Raises:
         InputError: something given can't be used, or there is nothing to report on.
     """
-    from trainopt.deep.study import device_of, export, run_deep
+    from trainopt.deep.comparison import finished
+    from trainopt.deep.report import write_deep_report
     from trainopt.deep.tables import Results
-    from trainopt.harness.provenance import cores
+    from trainopt.deep.world import Deep
+    from trainopt.harness.run import export
     from trainopt.harness.secrets import shown
 
-    if workers is None:
-        workers = 1 if protocol.size == "gpu" else cores()
-    device_of(protocol.size)
     if only_report and not (out / "run.json").exists():
         raise InputError(f"{out} holds nothing to report on: leave out --only-report to run it.")
     with resumable(out if storage is None else shown(storage)):
         if only_report:
-            export(protocol, out, storage)
+            export(Deep(protocol), out, storage)
+            results = Results.load(out, protocol)
+            write_deep_report(results, out)
         else:
-            run_deep(protocol, out, storage, workers, show=True)
-        _report(Results.load(out, protocol), out)
+            results = finished(Deep(protocol), out, storage, workers, show=True, report=True)
+        _print(results, out)
 
 
-def _report(results: Results, out: Path) -> None:
+def _print(results: Results, out: Path) -> None:
     from rich.table import Table
 
-    from trainopt.deep.report import COLUMNS, task_cells, write_deep_report
+    from trainopt.deep.report import COLUMNS, task_cells
     from trainopt.deep.tables import headline
     from trainopt.harness.terminal import say, show
 
-    write_deep_report(results, out)
     for name in results.tasks:
         table = Table(
             *COLUMNS, title=TASKS[name].title, title_justify="left", box=None, padding=(0, 1)
@@ -124,14 +126,6 @@ def _report(results: Results, out: Path) -> None:
     for name, reason in results.manifest["skipped"].items():
         say(f"{name} is skipped: {reason}")
     say("\n" + "\n".join(headline(results)) + f"\nReport: {out / 'report.html'}")
-
-
-def _size(text: str) -> Size:
-    if text == "auto":
-        import torch
-
-        return "gpu" if torch.cuda.is_available() else "cpu"
-    return text  # type: ignore[return-value]  # read_protocol checks it
 
 
 def _names(text: str, kind: str) -> list[str]:

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.tables import TITLES, Results
 from trainopt.deep.tasks import TASKS
+from trainopt.harness.optimizers import OPTIMIZERS
 from trainopt.harness.plots import RC
 
 # Colour, and whether dashed: an optimizer on Ĝ has the colour of the plain one, dashed.
@@ -31,8 +31,8 @@ STYLES: dict[str, tuple[str, str]] = {
     "muon": ("#333333", "-"),
     "muon-diagonal": ("#333333", "--"),
     "muon-alpha0": ("#333333", ":"),
-    "sgd": ("#999999", "-"),
-    "schedulefree": ("#56B4E9", "-"),
+    "momentum": ("#999999", "-"),
+    "schedulefree-adamw": ("#56B4E9", "-"),
     "adafactor": ("#CC79A7", "-"),
 }
 _VERDICTS = {"win": "#009E73", "tie": "#888888", "loss": "#D55E00"}

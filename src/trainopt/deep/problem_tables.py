@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.tables import TITLES, Results
 from trainopt.harness.markdown import Cells, markdown
+from trainopt.harness.optimizers import OPTIMIZERS
 from trainopt.harness.statistics import TOO_FEW
 
 _MARKS = {"win": " ✓", "loss": " ✗", "tie": "", TOO_FEW: " ?"}

@@ -8,15 +8,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution
 
-from trainopt.deep.optimizers import OPTIMIZERS, Entry, optimizer_named
 from trainopt.deep.runner import Plan
 from trainopt.deep.schedules import SCHEDULES
 from trainopt.deep.tasks import Size, task_named
-from trainopt.errors import InputError, did_you_mean
-from trainopt.harness.optimizers import Settings
-from trainopt.harness.protocol_file import digest_of, protocol_table
+from trainopt.errors import InputError
+from trainopt.harness.names import optimizers_of
+from trainopt.harness.optimizers import OPTIMIZERS, Settings, optimizer_named
+from trainopt.harness.protocol_file import (
+    Fault,
+    at_least_one,
+    check,
+    check_named,
+    digest_of,
+    distribution,
+    protocol_table,
+    settings_of,
+)
+
+# What this study holds fixed: a rate other than lr is constant, and there is no weight decay, so
+# that all optimizers minimise one function.
+FIXED = ("beta_schedule", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ class Protocol:
     def with_counts(
         self, optimizers: Sequence[str] | None, trials: int | None, seeds: int | None
     ) -> Protocol:
-        """The same with other optimizers, trials or seeds.
+        """The same with other optimizers, trials (0 and 1: the start alone) or seeds.
 
         The baseline is kept, and what the optimizers on Ĝ take their settings from.
 
@@ -94,16 +107,16 @@ class Protocol:
         """
         wanted = None
         if optimizers is not None:
-            entries = [optimizer_named(name) for name in optimizers]
+            entries = [optimizer_named(name, "deep") for name in optimizers]
             wanted = {e.name for e in entries} | {e.plain for e in entries} | {self.baseline}
-        for name, value in (("tune", trials), ("seeds", seeds)):
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}: give at least 1.")
+        for name, value, least in (("tune", trials, 0), ("seeds", seeds, 1)):
+            if value is not None and value < least:
+                raise InputError(f"{name} is {value}: give at least {least}.")
         budgets = tuple(
             replace(b, optimizers=tuple(o for o in b.optimizers if wanted is None or o in wanted))
             for b in self.budgets
         )
-        trials = self.trials if trials is None else trials
+        trials = self.trials if trials is None else max(1, trials)
         counts = f"{self.digest}/{trials}"
         return replace(
             self,
@@ -128,23 +141,36 @@ def read_protocol(path: Path | None = None, *, size: Size = "cpu", quick: bool =
 
 
 def _protocol(table: dict[str, Any], size: Size, quick: bool) -> Protocol:
+    _check(table)
     tuning, final, tests = table["tuning"], table["final"], table["tests"]
     trials, seeds, part = tuning["trials"], final["seeds"], 1.0
     if quick:
         small = table["quick"]
         trials, seeds, part = small["trials"], small["seeds"], small["part_of_steps"]
-    entries = [optimizer_named(name) for name in table["optimizers"]]
+    entries = [optimizer_named(name, "deep") for name in table["optimizers"]]
     for name in (tests["reference"], tests["baseline"]):
-        optimizer_named(name)
+        if name not in table["optimizers"]:
+            raise Fault(f"has {name} in [tests], which is not one of its optimizers: add it there.")
+    searched = {
+        entry.name: [name for name in entry.settings if name not in FIXED] for entry in entries
+    }
     return Protocol(
         size=size,
         budgets=tuple(
             _budget(row, row[size], table["optimizers"], final, part)
-            for row in table["task"]
+            for row in table["problem"]
             if size in row
         ),
-        spaces={entry.name: _space(table, entry) for entry in entries},
-        starts={entry.name: _start(table, entry) for entry in entries},
+        spaces={
+            name: {
+                setting: distribution(setting, values, SCHEDULES)
+                for setting, values in settings_of(table, "space", name, settings).items()
+            }
+            for name, settings in searched.items()
+        },
+        starts={
+            name: settings_of(table, "start", name, settings) for name, settings in searched.items()
+        },
         trials=trials,
         startup=min(tuning["startup"], trials),
         tuning_seed=tuning["seed"],
@@ -156,6 +182,38 @@ def _protocol(table: dict[str, Any], size: Size, quick: bool) -> Protocol:
     )
 
 
+def _check(table: dict[str, Any]) -> None:
+    """Hold the file to its keys.
+
+    Raises:
+        Fault: one is missing, isn't known, or has a value of another kind.
+    """
+    parts = ("tuning", "final", "tests", "space", "space_of", "start", "start_of", "quick")
+    lists = {"optimizers": list, "problem": list}
+    check(table, "its top level", lists | dict.fromkeys(parts, dict))
+    check(table["tuning"], "[tuning]", {"trials": int, "startup": int, "seed": int})
+    check(table["final"], "[final]", {"seeds": int, "marks": int, "probe_every": int})
+    tests: dict[str, type] = {"reference": str, "baseline": str, "level": float}
+    check(table["tests"], "[tests]", tests, {"measure": str})
+    check(table["quick"], "[quick]", {"trials": int, "seeds": int, "part_of_steps": float})
+    at_least_one(table["tuning"], "[tuning]", "trials")
+    at_least_one(table["final"], "[final]", "seeds", "marks", "probe_every")
+    names = optimizers_of("deep")
+    settings = {name for known in names for name in OPTIMIZERS[known].settings} - {*FIXED}
+    for part, kind in (("space", list), ("start", object)):
+        check_named(table[part], f"[{part}]", settings, kind)
+        check_named(table[f"{part}_of"], f"[{part}_of]", names, dict)
+        for name, own in table[f"{part}_of"].items():
+            check_named(own, f"[{part}_of.{name}]", settings, kind)
+    for number, row in enumerate(table["problem"], 1):
+        where = f"the [[problem]] {row.get('name', number)}"
+        sizes: dict[str, type] = dict.fromkeys(get_args(Size), dict)
+        check(row, where, {"name": str}, {"leave_out": list, **sizes})
+        for size in sizes.keys() & row.keys():
+            check(row[size], f"{size} of {where}", {"steps": int, "batch": int})
+            at_least_one(row[size], f"{size} of {where}", "steps", "batch")
+
+
 def _budget(
     row: dict[str, Any],
     size: dict[str, Any],
@@ -165,46 +223,18 @@ def _budget(
 ) -> Budget:
     left_out = row.get("leave_out", [])
     for name in left_out:
-        optimizer_named(name)
-    for name in ("steps", "batch"):
-        if size[name] < 1:
-            raise InputError(f"{row['name']} has {name} = {size[name]}: give at least 1.")
+        optimizer_named(name, "deep")
     steps = max(1, round(part * size["steps"]))
     kept = [name for name in optimizers if name not in left_out]
     for at, name in enumerate(kept):
         plain = OPTIMIZERS[name].plain
         if plain is not None and plain not in kept[:at]:
-            raise InputError(
-                f"{name} takes its settings from {plain}, which is not before it in the optimizers "
-                f"of {row['name']}: add it there, or leave {name} out."
+            raise Fault(
+                f"has {name}, which takes its settings from {plain}, which is not before it in the "
+                f"optimizers of {row['name']}: add it there, or leave {name} out."
             )
     return Budget(
         task=task_named(row["name"]).name,
         optimizers=tuple(kept),
         plan=Plan.of(steps, size["batch"], final["marks"], final["probe_every"]),
     )
-
-
-def _space(table: dict[str, Any], entry: Entry) -> dict[str, BaseDistribution]:
-    ranges = table["space"] | table["space_of"].get(entry.name, {})
-    return {setting: _distribution(setting, ranges[setting]) for setting in entry.settings}
-
-
-def _start(table: dict[str, Any], entry: Entry) -> Settings:
-    starts = table["start"] | table["start_of"].get(entry.name, {})
-    return {setting: starts[setting] for setting in entry.settings}
-
-
-def _distribution(name: str, values: list[Any]) -> BaseDistribution:
-    if name == "lr_schedule":
-        for value in values:
-            if value not in SCHEDULES:
-                hint = did_you_mean(str(value), SCHEDULES)
-                raise InputError(
-                    f"There is no schedule {value}: {hint}choose some of {', '.join(SCHEDULES)}."
-                )
-        return CategoricalDistribution(values)
-    low, high = values
-    if not 0 < low < high:
-        raise InputError(f"The range of {name} is {values}: give two numbers, 0 < low < high.")
-    return FloatDistribution(low, high, log=True)

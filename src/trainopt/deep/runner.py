@@ -11,16 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import Optimizer
 
 from trainopt import Estimated
 from trainopt.deep.alignment import alignment
-from trainopt.deep.optimizers import Entry, Named
 from trainopt.deep.schedules import factor
-from trainopt.deep.task import Ready, Rows, mean_loss
+from trainopt.deep.task import CROSS_ENTROPY, Loss, Ready, Rows, mean_loss
 from trainopt.harness.memory_use import state_bytes
-from trainopt.harness.optimizers import Settings
+from trainopt.harness.optimizers import Entry, Named, Settings
 
 Row = dict[str, Any]
 
@@ -95,7 +93,7 @@ def train(
 
     def judge(step: int, compared: dict[str, float]) -> None:
         with _judging(model, optimizer):
-            loss, accuracy = evaluate(model, judged)
+            loss, accuracy = evaluate(model, judged, task.loss)
         rows.append(
             {
                 "step": step,
@@ -114,7 +112,7 @@ def train(
     model.train()
     for step in range(plan.steps):
         probed = step + 1 in plan.probes
-        full = full_gradient(model, named, task.probe) if probed else []
+        full = full_gradient(model, named, task.probe, task.loss) if probed else []
         batch = next(batches)
         start = clock()
         for group, lr in zip(optimizer.param_groups, base, strict=True):
@@ -123,7 +121,7 @@ def train(
                 group["keep_estimate"] = probed
         optimizer.zero_grad()
         with _autocast(device):
-            loss = mean_loss(model, batch)
+            loss = mean_loss(model, batch, task.loss)
         loss.backward()  # type: ignore[no-untyped-call]
         seen = [_gradient_of(p).clone() for _, p in named] if probed else []
         optimizer.step()
@@ -139,7 +137,9 @@ def train(
     return rows + _after_divergence(rows, plan, task.tokens)
 
 
-def full_gradient(model: nn.Module, named: Named, probe: Rows) -> list[Tensor]:
+def full_gradient(
+    model: nn.Module, named: Named, probe: Rows, loss: Loss = CROSS_ENTROPY
+) -> list[Tensor]:
     """∇F on the probe rows, at the present weights; the model's buffers stay as they are.
 
     The model is in training mode, so batch normalisation takes the statistics of the pieces that
@@ -149,7 +149,7 @@ def full_gradient(model: nn.Module, named: Named, probe: Rows) -> list[Tensor]:
     params = [p for _, p in named]
     total = [torch.zeros_like(p) for p in params]
     for piece in _pieces(probe):
-        gradients = torch.autograd.grad(mean_loss(model, piece), params)
+        gradients = torch.autograd.grad(mean_loss(model, piece, loss), params)
         for sum_, gradient in zip(total, gradients, strict=True):
             sum_.add_(gradient, alpha=len(piece) / len(probe))
     for buffer, kept in zip(model.buffers(), buffers, strict=True):
@@ -158,20 +158,18 @@ def full_gradient(model: nn.Module, named: Named, probe: Rows) -> list[Tensor]:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, rows: Rows) -> tuple[float, float]:
+def evaluate(model: nn.Module, rows: Rows, loss: Loss = CROSS_ENTROPY) -> tuple[float, float]:
     """The mean loss and the share of right targets; inf and NaN when the loss isn't finite."""
-    loss = right = 0.0
+    total = right = 0.0
     with _autocast(rows.targets.device):
         for piece in _pieces(rows):
-            logits = model(*piece.inputs).float()
-            targets = piece.targets.flatten()
-            flat = logits.flatten(0, -2)
-            loss += functional.cross_entropy(flat, targets, reduction="sum").item()
-            right += (flat.argmax(1) == targets).sum().item()
-    if not math.isfinite(loss):
+            outputs = model(*piece.inputs)
+            total += loss.total(outputs, piece.targets).item()
+            right += loss.right(outputs, piece.targets)
+    if not math.isfinite(total):
         return math.inf, math.nan
     count = rows.targets.numel()
-    return loss / count, right / count
+    return total / count, right / count
 
 
 def _batches(rows: Rows, size: int, seed: int) -> Iterator[Rows]:

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from trainopt.deep.compared import compared
-from trainopt.deep.optimizers import OPTIMIZERS
 from trainopt.deep.protocol import Protocol
 from trainopt.harness.folder import read_folder
+from trainopt.harness.optimizers import OPTIMIZERS
 from trainopt.harness.outcomes import first_reached
 from trainopt.harness.statistics import SEARCH_LUCK, counts_text, half_width
 
@@ -28,7 +28,7 @@ class Results:
     Attributes:
         protocol: what was run.
         manifest: run.json.
-        runs, trials: the tables as `run_deep` wrote them.
+        runs, trials: the tables as the run loop wrote them.
     """
 
     protocol: Protocol

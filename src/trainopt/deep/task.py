@@ -1,4 +1,4 @@
-"""What a deep task is: rows for four purposes, a model to train on them, cross-entropy."""
+"""What a deep task is: rows for four purposes, a model to train on them, and a loss."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class Rows:
 
     Attributes:
         inputs: what the model is called with, each of n rows.
-        targets: int64, (n,) for a class per row, or (n, length) for a token per place.
+        targets: with n rows: int64, (n,) for a class per row, or (n, length) for a token per
+            place; what a loss of one's own takes.
     """
 
     inputs: tuple[Tensor, ...]
@@ -36,6 +37,40 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """What is minimised.
+
+    Attributes:
+        mean: mean(outputs, targets) over a mini-batch, 0-dim.
+        total: the same, summed over the targets.
+        right: right(outputs, targets): how many targets the outputs meet; NaN where that has no
+            meaning.
+    """
+
+    mean: Callable[[Any, Tensor], Tensor]
+    total: Callable[[Any, Tensor], Tensor]
+    right: Callable[[Any, Tensor], float]
+
+
+def _flat(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    return logits.flatten(0, -2), targets.flatten()
+
+
+def _right(logits: Tensor, targets: Tensor) -> float:
+    flat, classes = _flat(logits, targets)
+    return (flat.argmax(1) == classes).sum().item()
+
+
+CROSS_ENTROPY = Loss(
+    mean=lambda logits, targets: functional.cross_entropy(*_flat(logits, targets)),
+    total=lambda logits, targets: functional.cross_entropy(
+        *_flat(logits.float(), targets), reduction="sum"
+    ),
+    right=_right,
+)
+
+
+@dataclass(frozen=True)
 class Ready:
     """A task with its data read and its model at hand.
 
@@ -47,6 +82,7 @@ class Ready:
         model: makes the model at its starting point; what is random comes from torch's seed.
         tokens: tokens in a row; 1 where rows are images or sentences.
         facts: more for the report, such as the source of the data.
+        loss: what is minimised.
     """
 
     train: Rows
@@ -56,6 +92,7 @@ class Ready:
     model: Callable[[], nn.Module]
     tokens: int
     facts: dict[str, Any]
+    loss: Loss = CROSS_ENTROPY
 
     def to(self, device: torch.device) -> Ready:
         """The same with its rows on a device."""
@@ -63,10 +100,9 @@ class Ready:
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
-def mean_loss(model: nn.Module, rows: Rows) -> Tensor:
-    """The mean cross-entropy over all targets."""
-    logits = model(*rows.inputs)
-    return functional.cross_entropy(logits.flatten(0, -2), rows.targets.flatten())
+def mean_loss(model: nn.Module, rows: Rows, loss: Loss = CROSS_ENTROPY) -> Tensor:
+    """The mean loss over all targets."""
+    return loss.mean(model(*rows.inputs), rows.targets)
 
 
 def split(rows: Rows, tune: int, validation: int, probe: int, seed: int = 0) -> dict[str, Rows]:

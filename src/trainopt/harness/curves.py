@@ -102,7 +102,7 @@ STYLES = {
         2.4 if name in ("full", "diagonal", "rankone", BASELINE) else 1.4,
         dashed=name in _DASHED,
     )
-    for name in OPTIMIZERS
+    for name in _COLOURS
 }
 
 

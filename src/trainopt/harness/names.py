@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 # The Trainable Optimizer that learns no A, which every comparison has.
 BASELINE = "alpha0"
 MOST_SEEDS = 10_000
@@ -29,28 +31,62 @@ MODEL_TITLES = {
 
 _RATE = ("lr", "lr_schedule")
 _AVERAGE = (*_RATE, "beta", "beta_schedule")
+_LEARNING = ("beta", "alpha")
 
-# name -> title in tables and pictures, settings that are tuned
-OPTIMIZERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "full": ("Full-TO", (*_AVERAGE, "alpha")),
-    "diagonal": ("Diagonal-TO", (*_AVERAGE, "alpha")),
-    "rankone": ("RankOne-TO", (*_AVERAGE, "alpha")),
-    BASELINE: ("TO, α = 0", _AVERAGE),
-    "fixed-b": ("Diagonal-TO, b fixed", (*_RATE, "alpha")),
-    "lagged": ("Diagonal-TO, Ĝ before update", (*_AVERAGE, "alpha")),
-    "adam": ("ADAM", (*_RATE, "one_minus_beta1")),
-    "adam-constant": ("ADAM, constant rate", (*_RATE, "one_minus_beta1")),
-    "adamw": ("AdamW", (*_RATE, "one_minus_beta1", "weight_decay")),
-    "sgd": ("SGD", _RATE),
-    "averaged": ("SGD, averaged", (*_RATE, "eta")),
-    "momentum": ("SGD, momentum", (*_RATE, "one_minus_momentum")),
-    "adagrad": ("Adagrad", _RATE),
-    "rmsprop": ("RMSprop", (*_RATE, "one_minus_alpha")),
-    "schedulefree-sgd": ("Schedule-free SGD", (*_RATE, "one_minus_momentum")),
-    "schedulefree-adamw": ("Schedule-free AdamW", (*_RATE, "one_minus_beta1")),
+
+class Named(NamedTuple):
+    """What is known of an optimizer without building it.
+
+    Attributes:
+        title: in tables and pictures.
+        settings: what is tuned. A world may hold some of them fixed. α is drawn last, so that
+            random trials try the same learning rates and β as those of α = 0.
+        worlds: kinds of problems it can train.
+    """
+
+    title: str
+    settings: tuple[str, ...]
+    worlds: tuple[str, ...] = ("convex",)
+
+
+_BOTH = ("convex", "deep")
+_DEEP = ("deep",)
+
+OPTIMIZERS: dict[str, Named] = {
+    "full": Named("Full-TO", (*_AVERAGE, "alpha")),
+    "diagonal": Named("Diagonal-TO", (*_AVERAGE, "alpha"), _BOTH),
+    "rankone": Named("RankOne-TO", (*_AVERAGE, "alpha"), _BOTH),
+    BASELINE: Named("TO, α = 0", _AVERAGE, _BOTH),
+    "fixed-b": Named("Diagonal-TO, b fixed", (*_RATE, "alpha")),
+    "lagged": Named("Diagonal-TO, Ĝ before update", (*_AVERAGE, "alpha")),
+    "adam": Named("ADAM", (*_RATE, "one_minus_beta1")),
+    "adam-constant": Named("ADAM, constant rate", (*_RATE, "one_minus_beta1")),
+    "adamw": Named("AdamW", (*_RATE, "one_minus_beta1", "weight_decay"), _BOTH),
+    "sgd": Named("SGD", _RATE),
+    "averaged": Named("SGD, averaged", (*_RATE, "eta")),
+    "momentum": Named("SGD, momentum", (*_RATE, "one_minus_momentum"), _BOTH),
+    "adagrad": Named("Adagrad", _RATE),
+    "rmsprop": Named("RMSprop", (*_RATE, "one_minus_alpha")),
+    "schedulefree-sgd": Named("Schedule-free SGD", (*_RATE, "one_minus_momentum")),
+    "schedulefree-adamw": Named("Schedule-free AdamW", (*_RATE, "one_minus_beta1"), _BOTH),
+    "muon": Named("Muon", (*_RATE, "one_minus_momentum"), _DEEP),
+    "adafactor": Named("Adafactor", _RATE, _DEEP),
+    "lion": Named("Lion", (*_RATE, "one_minus_beta1"), _DEEP),
+    "adamw-diagonal": Named("AdamW on Ĝ", _LEARNING, _DEEP),
+    "adamw-rankone": Named("AdamW on Ĝ, RankOne", _LEARNING, _DEEP),
+    "adamw-alpha0": Named("AdamW on Ĝ, α = 0", ("beta",), _DEEP),
+    "lion-diagonal": Named("Lion on Ĝ", _LEARNING, _DEEP),
+    "lion-alpha0": Named("Lion on Ĝ, α = 0", ("beta",), _DEEP),
+    "muon-diagonal": Named("Muon on Ĝ", _LEARNING, _DEEP),
+    "muon-alpha0": Named("Muon on Ĝ, α = 0", ("beta",), _DEEP),
 }
-OPTIMIZER_TITLES = {name: title for name, (title, _) in OPTIMIZERS.items()} | {
-    f"{name}-{BASELINE}": f"{title}, α = 0"
-    for name, (title, settings) in OPTIMIZERS.items()
-    if "alpha" in settings
+OPTIMIZER_TITLES = {name: known.title for name, known in OPTIMIZERS.items()} | {
+    f"{name}-{BASELINE}": f"{known.title}, α = 0"
+    for name, known in OPTIMIZERS.items()
+    if "alpha" in known.settings and "convex" in known.worlds
 }
+
+
+def optimizers_of(world: str) -> list[str]:
+    """The names of the optimizers that train this kind of problem, in the registry's order."""
+    return [name for name, known in OPTIMIZERS.items() if world in known.worlds]

@@ -1,11 +1,14 @@
-"""The optimizers a comparison knows: how each is built, and what is searched when it is tuned."""
+"""The registry of optimizers: how each is built, what it takes for the full gradient, its ranges.
+
+One name is one optimizer, in every kind of problem.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -14,13 +17,20 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainopt.errors import InputError, did_you_mean
+from trainopt.estimated import Estimated
 from trainopt.harness.ablations import AveragedSGD, FirstStep, LaggedDiagonalTO
-from trainopt.harness.names import BASELINE, DEFAULT, OPTIMIZER_TITLES
+from trainopt.harness.combined import Combined
+from trainopt.harness.names import BASELINE, DEFAULT, OPTIMIZER_TITLES, optimizers_of
+from trainopt.harness.names import OPTIMIZERS as NAMES
 from trainopt.optim import DiagonalTO, FullTO, RankOneTO
 from trainopt.schedules import Constant, Exponential, InverseTime, Schedule
 
 Settings = dict[str, Any]
 Row = dict[str, Any]
+Named: TypeAlias = Sequence[tuple[str, Tensor]]
+"""Parameters with their names: Muon takes some of them only."""
+Direction: TypeAlias = Callable[[Any, Tensor, Tensor], Tensor]
+"""(optimizer, parameter, its mini-batch gradient) to the estimate of its full gradient."""
 
 # name -> a rate over time, from its first value, the steps of an epoch and of the run. A setting
 # `x_schedule` says how the setting `x` changes.
@@ -30,20 +40,43 @@ SCHEDULES: dict[str, Callable[[float, int, int], Schedule]] = {
     "exponential": lambda rate, epoch, total: Exponential(rate, 0.01 ** (1 / total)),
 }
 
-# What every optimizer is offered alike.
-SHARED: dict[str, BaseDistribution] = {
-    "lr": FloatDistribution(1e-3, 30.0, log=True),
+
+def _range(low: float, high: float) -> BaseDistribution:
+    return FloatDistribution(low, high, log=True)
+
+
+# What a comparison of a linear problem searches. α times ‖w‖² must stay below 2; of Diagonal-TO, α
+# times wᵢ², which allows a larger α. Averages that 1 would switch off or break end before it. TO
+# alone has averages that may lengthen with time, as its theory wants: β ~ 1/t.
+_SPACE: dict[str, BaseDistribution] = {
+    "lr": _range(1e-3, 30.0),
     "lr_schedule": CategoricalDistribution(list(SCHEDULES)),
-}
-# The share of the newest gradient in an average: β here, 1 − μ of momentum, 1 − β₁ of ADAM.
-SHARE = FloatDistribution(0.01, 1.0, log=True)
-# The same for averages that 1 would switch off or break.
-MOMENTUM = FloatDistribution(0.01, 0.999, log=True)
-# TO alone has averages that may lengthen with time, as its theory wants: β ~ 1/t.
-AVERAGE: dict[str, BaseDistribution] = {
-    "beta": SHARE,
+    "alpha": _range(1e-5, 1.0),
+    "beta": _range(0.01, 1.0),
     "beta_schedule": CategoricalDistribution(["constant", "inverse"]),
+    "one_minus_beta1": _range(0.01, 1.0),
+    "one_minus_momentum": _range(0.01, 0.999),
+    "one_minus_alpha": _range(0.01, 1.0),
+    "weight_decay": _range(1e-6, 0.1),
+    "eta": CategoricalDistribution([0.0, 3.0, 10.0, 30.0]),
 }
+_SPACE_OF: dict[str, dict[str, BaseDistribution]] = {
+    "diagonal": {"alpha": _range(1e-4, 10.0)},
+    "fixed-b": {"alpha": _range(1e-4, 10.0)},
+    "lagged": {"alpha": _range(1e-4, 10.0)},
+    # What ADAM is without the decay that all are offered.
+    "adam-constant": {"lr_schedule": CategoricalDistribution(["constant"])},
+    "schedulefree-adamw": {"one_minus_beta1": _range(0.01, 0.999)},
+}
+_START: Settings = {
+    "lr": 0.1, "lr_schedule": "constant", "alpha": 0.01, "beta": 0.1, "beta_schedule": "constant",
+    "one_minus_beta1": 0.1, "one_minus_momentum": 0.1, "one_minus_alpha": 0.01,
+    "weight_decay": 1e-4, "eta": 3.0,
+}  # fmt: skip
+_START_LR = {
+    "adam": 0.01, "adam-constant": 0.01, "adamw": 0.01, "momentum": 0.01, "rmsprop": 0.01,
+    "schedulefree-sgd": 1.0, "schedulefree-adamw": 0.01,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,18 +84,19 @@ class Entry:
     """One optimizer of the registry.
 
     Attributes:
-        name: what it is called on the command line and in results.
-        make: make(params, lr, **settings), with the settings named in `own`.
-        estimate: its estimate of the full gradient after a step at `w`, shaped as w.
-        own: its own settings and their search ranges, besides `SHARED`.
-        start: the settings tried first, before the search.
+        name: what it is called on the command line, in protocols and in results.
+        make: make(named parameters, lr, **settings), without those that are schedules.
+        direction: its estimate of the full gradient, after a step.
+        settings: names of what is tuned; a world may hold some of them fixed.
+        plain: of an `Estimated` one, what it is without the learned estimate. It takes the best
+            settings of that, and only its own are searched.
     """
 
     name: str
     make: Callable[..., Optimizer]
-    estimate: Callable[[Any, Tensor], Tensor]
-    start: Settings
-    own: dict[str, BaseDistribution] = field(default_factory=dict)
+    direction: Direction
+    settings: tuple[str, ...]
+    plain: str | None = None
 
     @property
     def title(self) -> str:
@@ -70,32 +104,50 @@ class Entry:
         return OPTIMIZER_TITLES[self.name]
 
     @property
-    def space(self) -> dict[str, BaseDistribution]:
-        """Everything that is tuned; a setting of its own takes the place of a shared one."""
-        return {**SHARED, **self.own}
+    def start(self) -> Settings:
+        """The settings that a comparison of a linear problem tries first."""
+        starts = _START | {"lr": _START_LR.get(self.name, _START["lr"])}
+        return {setting: starts[setting] for setting in self.settings}
 
     @property
-    def without_A(self) -> Entry | None:
+    def space(self) -> dict[str, BaseDistribution]:
+        """What a comparison of a linear problem searches."""
+        ranges = _SPACE | _SPACE_OF.get(self.name, {})
+        return {setting: ranges[setting] for setting in self.settings}
+
+    @property
+    def without_A(self) -> str | None:
+        """Name of the same with α = 0 and settings of its own, of one that learns A."""
+        if "alpha" not in self.settings:
+            return None
+        return BASELINE if self.plain is None else f"{self.plain}-{BASELINE}"
+
+    @property
+    def with_alpha_0(self) -> Entry | None:
         """The same with α = 0 and nothing else changed; None where there is no A to remove."""
-        if "alpha" not in self.own:
+        if "alpha" not in self.settings:
             return None
         return replace(
             self,
             name=f"{self.name}-{BASELINE}",
             make=partial(self.make, alpha=0.0),
-            start={name: value for name, value in self.start.items() if name != "alpha"},
-            own={name: space for name, space in self.own.items() if name != "alpha"},
+            settings=tuple(name for name in self.settings if name != "alpha"),
         )
 
-    def build(self, params: list[Tensor], settings: Settings) -> Optimizer:
+    @property
+    def is_gradient(self) -> bool:
+        """Whether its estimate of the full gradient is the mini-batch gradient itself."""
+        return self.direction is _gradient
+
+    def build(self, named: Named, settings: Settings) -> Optimizer:
         """Build the optimizer at its first learning rate.
 
         Raises:
             InputError: its state doesn't fit in memory.
         """
-        own = {name: settings[name] for name in self.own if not name.endswith("_schedule")}
+        own = {name: value for name, value in settings.items() if not name.endswith("_schedule")}
         try:
-            optimizer = self.make(params, lr=settings["lr"], **own)
+            optimizer = self.make(named, **own)
         except MemoryError as error:
             # The library's advice, after the colon, is for those who build it themselves.
             fact, _, _ = str(error).partition(": ")
@@ -108,177 +160,187 @@ class Entry:
         return optimizer
 
 
-def _gradient(optimizer: Optimizer, w: Tensor) -> Tensor:
-    assert w.grad is not None
-    return w.grad
+# What each takes for the full gradient ----------------------------------------------------------
 
 
-def _learned(optimizer: DiagonalTO | FullTO | RankOneTO, w: Tensor) -> Tensor:
-    return optimizer.estimate(w)
+def _gradient(optimizer: Optimizer, param: Tensor, gradient: Tensor) -> Tensor:
+    return gradient
 
 
-def _momentum(optimizer: Optimizer, w: Tensor) -> Tensor:
+def _learned(optimizer: Any, param: Tensor, gradient: Tensor) -> Tensor:
+    estimate: Tensor = optimizer.estimate(param)
+    return estimate
+
+
+def _buffer(optimizer: Optimizer, param: Tensor, gradient: Tensor) -> Tensor:
     """The buffer sums gradients; (1 − μ) times it averages them."""
     momentum: float = optimizer.param_groups[0]["momentum"]
-    average: Tensor = optimizer.state[w]["momentum_buffer"] * (1 - momentum)
+    average: Tensor = optimizer.state[param]["momentum_buffer"] * (1 - momentum)
     return average
 
 
-def _adam(optimizer: Optimizer, w: Tensor) -> Tensor:
+def _first_moment(optimizer: Optimizer, param: Tensor, gradient: Tensor) -> Tensor:
     """The first moment without its bias towards 0."""
-    state = optimizer.state[w]
+    state = optimizer.state[param]
     bias: float = optimizer.param_groups[0]["betas"][0] ** state["step"].item()
     moment: Tensor = state["exp_avg"] / (1 - bias)
     return moment
 
 
-def _sgd_momentum(params: list[Tensor], lr: float, one_minus_momentum: float) -> Optimizer:
-    return torch.optim.SGD(params, lr=lr, momentum=1 - one_minus_momentum)
+# How each is made ---------------------------------------------------------------------------------
+
+
+def _plain(make: Callable[..., Optimizer], named: Named, lr: float, **own: Any) -> Optimizer:
+    return make([p for _, p in named], lr=lr, **own)
 
 
 def _with_betas(
     make: Callable[..., Optimizer],
-    params: list[Tensor],
+    beta2: float,
+    named: Named,
     lr: float,
     one_minus_beta1: float,
     **own: Any,
 ) -> Optimizer:
-    return make(params, lr=lr, betas=(1 - one_minus_beta1, 0.999), **own)
+    return make([p for _, p in named], lr=lr, betas=(1 - one_minus_beta1, beta2), **own)
 
 
-def _rmsprop(params: list[Tensor], lr: float, one_minus_alpha: float) -> Optimizer:
-    return torch.optim.RMSprop(params, lr=lr, alpha=1 - one_minus_alpha)
+def _with_momentum(
+    make: Callable[..., Optimizer], named: Named, lr: float, one_minus_momentum: float
+) -> Optimizer:
+    return make([p for _, p in named], lr=lr, momentum=1 - one_minus_momentum)
 
 
-def _schedulefree_sgd(params: list[Tensor], lr: float, one_minus_momentum: float) -> Optimizer:
-    optimizer: Optimizer = SGDScheduleFree(params, lr=lr, momentum=1 - one_minus_momentum)
+def _rmsprop(named: Named, lr: float, one_minus_alpha: float) -> Optimizer:
+    return torch.optim.RMSprop([p for _, p in named], lr=lr, alpha=1 - one_minus_alpha)
+
+
+def _lion(params: list[Tensor], **own: Any) -> Optimizer:
+    from lion_pytorch import Lion
+
+    optimizer: Optimizer = Lion(params, **own)
     return optimizer
 
 
-def _registry() -> dict[str, Entry]:
-    to = {"lr": 0.1, "lr_schedule": "constant", "beta": 0.1, "beta_schedule": "constant"}
-    adam = {"lr": 0.01, "lr_schedule": "constant", "one_minus_beta1": 0.1}
-    sgd = {"lr": 0.1, "lr_schedule": "constant"}
-
-    def learning(highest_alpha: float) -> dict[str, BaseDistribution]:
-        """α times ‖w‖², or wᵢ² for Diagonal-TO, must stay below 2, which allows that a larger α.
-
-        α is drawn last: the random trials try the same learning rates and β as those of α = 0.
-        """
-        return {
-            **AVERAGE,
-            "alpha": FloatDistribution(1e-5 * highest_alpha, highest_alpha, log=True),
-        }
-
-    entries = [
-        Entry("full", FullTO, _learned, {**to, "alpha": 0.01}, learning(1.0)),
-        Entry("diagonal", DiagonalTO, _learned, {**to, "alpha": 0.01}, learning(10.0)),
-        Entry("rankone", RankOneTO, _learned, {**to, "alpha": 0.01}, learning(1.0)),
-        # With α = 0 nothing is learned in A, and all three variants are this one.
-        Entry("alpha0", partial(DiagonalTO, alpha=0.0), _learned, to, AVERAGE),
-        # Diagonal-TO with a part removed: b stays the first gradient; the estimate from before the
-        # update.
-        Entry(
-            "fixed-b",
-            partial(DiagonalTO, beta=FirstStep()),
-            _learned,
-            {"lr": 0.1, "lr_schedule": "constant", "alpha": 0.01},
-            {"alpha": learning(10.0)["alpha"]},
-        ),
-        Entry(
-            "lagged",
-            LaggedDiagonalTO,
-            _learned,
-            {**to, "alpha": 0.01},
-            learning(10.0),
-        ),
-        Entry(
-            "adam",
-            partial(_with_betas, torch.optim.Adam),
-            _adam,
-            adam,
-            {"one_minus_beta1": SHARE},
-        ),
-        # What ADAM is without the decay that all are offered here.
-        Entry(
-            "adam-constant",
-            partial(_with_betas, torch.optim.Adam),
-            _adam,
-            adam,
-            {"one_minus_beta1": SHARE, "lr_schedule": CategoricalDistribution(["constant"])},
-        ),
-        Entry(
-            "adamw",
-            partial(_with_betas, torch.optim.AdamW),
-            _adam,
-            {**adam, "weight_decay": 1e-4},
-            {"one_minus_beta1": SHARE, "weight_decay": FloatDistribution(1e-6, 0.1, log=True)},
-        ),
-        Entry("sgd", torch.optim.SGD, _gradient, sgd),
-        Entry(
-            "averaged",
-            AveragedSGD,
-            _gradient,
-            {**sgd, "eta": 3.0},
-            {"eta": CategoricalDistribution([0.0, 3.0, 10.0, 30.0])},
-        ),
-        Entry(
-            "momentum",
-            _sgd_momentum,
-            _momentum,
-            {"lr": 0.01, "lr_schedule": "constant", "one_minus_momentum": 0.1},
-            {"one_minus_momentum": MOMENTUM},
-        ),
-        Entry("adagrad", torch.optim.Adagrad, _gradient, sgd),
-        Entry(
-            "rmsprop",
-            _rmsprop,
-            _gradient,
-            {"lr": 0.01, "lr_schedule": "constant", "one_minus_alpha": 0.01},
-            {"one_minus_alpha": SHARE},
-        ),
-        Entry(
-            "schedulefree-sgd",
-            _schedulefree_sgd,
-            _gradient,
-            {"lr": 1.0, "lr_schedule": "constant", "one_minus_momentum": 0.1},
-            {"one_minus_momentum": MOMENTUM},
-        ),
-        Entry(
-            "schedulefree-adamw",
-            partial(_with_betas, AdamWScheduleFree),
-            _gradient,
-            {"lr": 0.01, "lr_schedule": "constant", "one_minus_beta1": 0.1},
-            {"one_minus_beta1": MOMENTUM},
-        ),
-    ]
-    return {entry.name: entry for entry in entries}
+# No weight decay but where it is searched: all minimise one function.
+_adamw = partial(torch.optim.AdamW, weight_decay=0.0, fused=True)
 
 
-OPTIMIZERS: dict[str, Entry] = _registry()
-# name -> the same optimizer with A removed, for those that learn A.
+def _muon(named: Named, lr: float, one_minus_momentum: float) -> Optimizer:
+    """Muon for the hidden matrices, at ADAM's scale of the learning rate; AdamW for the rest."""
+    matrices = [p for name, p in named if is_hidden_matrix(name, p)]
+    rest = [p for name, p in named if not is_hidden_matrix(name, p)]
+    muon = torch.optim.Muon(
+        matrices,
+        lr=lr,
+        momentum=1 - one_minus_momentum,
+        weight_decay=0.0,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    if not rest:
+        return muon
+    return Combined(muon, _adamw(rest, lr=lr))
+
+
+def is_hidden_matrix(name: str, param: Tensor) -> bool:
+    """Whether Muon takes it: a matrix that is neither an embedding nor the output layer."""
+    return param.ndim == 2 and "embed" not in name and not name.startswith("head.")
+
+
+def _on_estimate(
+    make: Callable[..., Optimizer],
+    estimate: Callable[..., Any],
+    named: Named,
+    beta: float,
+    alpha: float = 0.0,
+    **own: Any,
+) -> Optimizer:
+    """An optimizer that gets a learned estimate in place of g."""
+    estimator = estimate([p for _, p in named], lr=0.0, alpha=alpha, beta=beta)
+    return Estimated(make(named, **own), estimator)
+
+
+# name -> how it is made, what it takes for the full gradient
+_MADE: dict[str, tuple[Callable[..., Optimizer], Direction]] = {
+    "full": (partial(_plain, FullTO), _learned),
+    "diagonal": (partial(_plain, DiagonalTO), _learned),
+    "rankone": (partial(_plain, RankOneTO), _learned),
+    # With α = 0 nothing is learned in A, and all three variants are this one.
+    BASELINE: (partial(_plain, partial(DiagonalTO, alpha=0.0)), _learned),
+    # Diagonal-TO with a part removed: b stays the first gradient; the estimate from before the
+    # update.
+    "fixed-b": (partial(_plain, partial(DiagonalTO, beta=FirstStep())), _learned),
+    "lagged": (partial(_plain, LaggedDiagonalTO), _learned),
+    "adam": (partial(_with_betas, torch.optim.Adam, 0.999), _first_moment),
+    "adam-constant": (partial(_with_betas, torch.optim.Adam, 0.999), _first_moment),
+    "adamw": (partial(_with_betas, _adamw, 0.999), _first_moment),
+    "sgd": (partial(_plain, torch.optim.SGD), _gradient),
+    "averaged": (partial(_plain, AveragedSGD), _gradient),
+    "momentum": (partial(_with_momentum, torch.optim.SGD), _buffer),
+    "adagrad": (partial(_plain, torch.optim.Adagrad), _gradient),
+    "rmsprop": (_rmsprop, _gradient),
+    "schedulefree-sgd": (partial(_with_momentum, SGDScheduleFree), _gradient),
+    "schedulefree-adamw": (partial(_with_betas, AdamWScheduleFree, 0.999), _gradient),
+    "muon": (_muon, _gradient),
+    "adafactor": (partial(_plain, torch.optim.Adafactor), _gradient),
+    "lion": (partial(_with_betas, _lion, 0.99), _gradient),
+}
+_ESTIMATES = {"diagonal": DiagonalTO, "rankone": RankOneTO, BASELINE: DiagonalTO}
+
+
+def _entry(name: str) -> Entry:
+    settings = NAMES[name].settings
+    if name in _MADE:
+        return Entry(name, *_MADE[name], settings)
+    plain, _, learned = name.partition("-")
+    make = partial(_on_estimate, _MADE[plain][0], _ESTIMATES[learned])
+    return Entry(name, make, _learned, settings, plain)
+
+
+OPTIMIZERS: dict[str, Entry] = {name: _entry(name) for name in NAMES}
+# name -> the same optimizer with A removed, for those of linear problems that learn A.
 WITHOUT_A: dict[str, Entry] = {
-    name: entry.without_A for name, entry in OPTIMIZERS.items() if entry.without_A is not None
+    name: entry
+    for name in optimizers_of("convex")
+    if (entry := OPTIMIZERS[name].with_alpha_0) is not None
 }
 
 
-def chosen(names: str | list[str] | tuple[str, ...]) -> list[Entry]:
-    """The named optimizers in the registry's order, and the α = 0 baseline, which is always there.
+def optimizer_named(name: str, world: str) -> Entry:
+    """Look an optimizer up.
 
-    Args:
-        names: a list, or one string with commas between the names.
+    Raises:
+        InputError: there is none of that name for problems of this world.
+    """
+    known = optimizers_of(world)
+    if name in known:
+        return OPTIMIZERS[name]
+    if name in OPTIMIZERS:
+        kind = {"convex": "linear problems", "deep": "deep networks"}[NAMES[name].worlds[0]]
+        said = f"The optimizer {name} is for {kind}: "
+    else:
+        said = f"There is no optimizer {name}: {did_you_mean(name, known)}"
+    raise InputError(f"{said}choose some of {', '.join(known)}.")
+
+
+def names_in(names: str | Iterable[str]) -> list[str]:
+    """Names of optimizers out of a list, or one string with commas between them.
+
+    Raises:
+        InputError: there is none.
+    """
+    split = names.split(",") if isinstance(names, str) else names
+    found = [name.strip() for name in split if name.strip()]
+    if not found:
+        raise InputError("No optimizer is named: give names from `trainopt list`.")
+    return found
+
+
+def chosen(names: str | Iterable[str]) -> list[Entry]:
+    """The named optimizers of linear problems in the registry's order, and the α = 0 baseline.
 
     Raises:
         InputError: a name isn't known, or there is none.
     """
-    split = names.split(",") if isinstance(names, str) else names
-    wanted = [name.strip() for name in split if name.strip()]
-    if not wanted:
-        raise InputError(f"No optimizer is named: choose some of {', '.join(OPTIMIZERS)}.")
-    for name in wanted:
-        if name not in OPTIMIZERS:
-            hint = did_you_mean(name, OPTIMIZERS)
-            raise InputError(
-                f"There is no optimizer {name}: {hint}choose some of {', '.join(OPTIMIZERS)}."
-            )
-    return [entry for entry in OPTIMIZERS.values() if entry.name in (*wanted, BASELINE)]
+    entries = {optimizer_named(name, "convex").name for name in (*names_in(names), BASELINE)}
+    return [entry for entry in OPTIMIZERS.values() if entry.name in entries]

@@ -24,8 +24,11 @@ def spread(work: Callable[[Job], Done], jobs: Sequence[Job], workers: int) -> It
     Args:
         work: a function of a module, of which the processes import a copy.
         jobs: what it is called with; they travel by pickle.
-        workers: number of processes.
+        workers: number of processes; 0 does the jobs in this one.
     """
+    if workers == 0:
+        yield from map(work, jobs)
+        return
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as executor:
@@ -48,7 +51,7 @@ def shared(
         work: a function of a job and of whether to wait for another machine that is at it; without
             waiting, it returns None for such a job.
         jobs: what it is called with.
-        workers: number of processes.
+        workers: number of processes; 0 does the jobs in this one.
     """
     for wait in (False, True):
         busy = []

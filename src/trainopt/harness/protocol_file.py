@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from trainopt.errors import InputError
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+from trainopt.errors import InputError, did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,14 +36,14 @@ def digest_of(table: dict[str, Any], *more: Any, quick: bool) -> str:
 
 @contextmanager
 def protocol_table(path: Path | None, name: str) -> Iterator[dict[str, Any]]:
-    """The file's table; what is missing from it or misshapen, within the block, becomes a sentence.
+    """The file's table; a `Fault` within the block becomes a sentence that names the file.
 
     Args:
         path: the file; None reads the committed protocol, which is a part of the package.
         name: of the committed protocol, which has all keys.
 
     Raises:
-        InputError: there is no such file, it isn't TOML, or it lacks something.
+        InputError: there is no such file, it isn't TOML, or there was a fault.
     """
     committed = resources.files("trainopt") / "protocols" / f"{name}.toml"
     source = committed if path is None else path
@@ -55,11 +57,126 @@ def protocol_table(path: Path | None, name: str) -> Iterator[dict[str, Any]]:
         raise InputError(f"{source} isn't TOML ({error}): correct that line.") from error
     try:
         yield table
-    except KeyError as error:
-        raise InputError(f"{source} lacks {error}: add it, as in {committed}.") from error
-    except InputError:
-        raise
-    except (TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{source} can't be read as a protocol ({error}): compare it with {committed}."
-        ) from error
+    except Fault as fault:
+        raise InputError(f"{source} {fault}") from None
+
+
+class Fault(ValueError):
+    """What is wrong in a protocol, as the end of a sentence that begins with the file."""
+
+
+KINDS: dict[type, str] = {
+    int: "a whole number of at least 0",
+    float: "a number",
+    str: 'a text, "…"',
+    list: "a list, […]",
+    dict: "a table of its own",
+    bool: "true or false",
+}
+
+
+def check(
+    table: dict[str, Any],
+    where: str,
+    required: dict[str, type],
+    optional: dict[str, type] | None = None,
+) -> None:
+    """Hold a table to the keys it must and may have, and their kinds.
+
+    Args:
+        table: of the protocol.
+        where: what the table is called in the file, such as "[tuning]".
+        required: kinds of the keys that must be there, see `KINDS`.
+        optional: kinds of those that may.
+
+    Raises:
+        Fault: a key isn't known, is missing, or has a value of another kind.
+    """
+    kinds = required | (optional or {})
+    for key, value in table.items():
+        if key not in kinds:
+            hint = did_you_mean(key, kinds)
+            raise Fault(
+                f"has {key} in {where}, which isn't known: {hint}choose some of {', '.join(kinds)}."
+            )
+        if not _is(value, kinds[key]):
+            raise Fault(f"has {key} = {value!r} in {where}: give {KINDS[kinds[key]]}.")
+    for key in required:
+        if key not in table:
+            raise Fault(f"lacks {key} in {where}: add it, as in the committed protocol.")
+
+
+def _is(value: Any, kind: type) -> bool:
+    if kind is float:
+        return _is_number(value)
+    if kind is int:
+        return _is_number(value) and isinstance(value, int) and value >= 0
+    return isinstance(value, kind)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def at_least_one(table: dict[str, Any], where: str, *keys: str) -> None:
+    """Raise `Fault` where one of these numbers is 0 or less."""
+    for key in keys:
+        if table[key] < 1:
+            raise Fault(f"has {key} = {table[key]} in {where}: give at least 1.")
+
+
+def check_named(table: dict[str, Any], where: str, known: Collection[str], kind: type) -> None:
+    """Hold a table to keys out of `known`, such as [space] to the settings.
+
+    Raises:
+        Fault: a key isn't known, or has a value of another kind.
+    """
+    check(table, where, {}, dict.fromkeys(known, kind))
+
+
+def settings_of(
+    table: dict[str, Any], part: str, optimizer: str, settings: Iterable[str]
+) -> dict[str, Any]:
+    """What [part] and, before it, [part_of.optimizer] say of an optimizer's settings.
+
+    Raises:
+        Fault: one is missing.
+    """
+    said = table[part] | table[f"{part}_of"].get(optimizer, {})
+    for name in settings:
+        if name not in said:
+            raise Fault(f"lacks {name} in [{part}], which {optimizer} needs: add it.")
+    return {name: said[name] for name in settings}
+
+
+def distribution(name: str, values: Any, schedules: Collection[str]) -> BaseDistribution:
+    """How a setting is searched: between two numbers, by their logarithm; else among the values.
+
+    Args:
+        name: of the setting.
+        values: what the protocol says: a pair of numbers is a range, another list is a choice.
+        schedules: the names that a setting `x_schedule` may have.
+
+    Raises:
+        Fault: it is neither.
+    """
+    if not isinstance(values, list) or not values:
+        raise Fault(f"has {name} = {values!r}: give a range [low, high], or a list of choices.")
+    if name.endswith("_schedule"):
+        for value in values:
+            if value not in schedules:
+                hint = did_you_mean(str(value), schedules)
+                raise Fault(
+                    f"has {name} = {values}, and there is no schedule {value}: {hint}choose some "
+                    f"of {', '.join(schedules)}."
+                )
+        return CategoricalDistribution(values)
+    numbers = [value for value in values if _is_number(value)]
+    if len(numbers) not in (0, len(values)):
+        raise Fault(f"has {name} = {values}: give numbers or texts, not both.")
+    if len(numbers) != 2:
+        return CategoricalDistribution(values)
+    low, high = map(float, values)
+    if not 0 < low < high:
+        raise Fault(f"has the range {name} = {values}: give two numbers, 0 < low < high.")
+    return FloatDistribution(low, high, log=True)

@@ -55,7 +55,7 @@ def measure(optimizer: str, d: int) -> dict[str, Any]:
     w = torch.zeros(d, requires_grad=True)
     w.grad = torch.ones(d)
     entry = OPTIMIZERS[optimizer]
-    built = entry.build([w], entry.start)
+    built = entry.build([("w", w)], entry.start)
     with PeakBytes() as counter:
         built.step()  # makes the state
         built.step()

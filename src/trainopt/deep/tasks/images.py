@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from trainopt.data.sources import SOURCES
 from trainopt.deep.networks import CNN, ResNet
-from trainopt.deep.task import Ready, Rows, split
+from trainopt.deep.task import CROSS_ENTROPY, Ready, Rows, split
 from trainopt.deep.tasks import Size
 from trainopt.errors import InputError
 
@@ -33,7 +33,7 @@ def cnn(size: Size) -> Ready:
     parts = split(_images(pixels, labels, 1), tune=500, validation=500, probe=500)
     width = {"cpu": 8, "gpu": 32}[size]
     facts = {"data": f"{source.title}, {source.origin}"}
-    return Ready(**parts, model=partial(CNN, width), tokens=1, facts=facts)
+    return Ready(**parts, model=partial(CNN, width), tokens=1, facts=facts, loss=CROSS_ENTROPY)
 
 
 def resnet(size: Size) -> Ready:
@@ -50,7 +50,7 @@ def resnet(size: Size) -> Ready:
     parts["validation"] = rows[count:]
     make = {"cpu": partial(ResNet, 1, (8, 16, 32), 1), "gpu": partial(ResNet, 1)}[size]
     facts = {"data": f"{source.title}, {source.origin}"}
-    return Ready(**parts, model=make, tokens=1, facts=facts)
+    return Ready(**parts, model=make, tokens=1, facts=facts, loss=CROSS_ENTROPY)
 
 
 def resnet18(size: Size) -> Ready:
@@ -68,7 +68,7 @@ def resnet18(size: Size) -> Ready:
     parts = split(rows[:50_000], tune=2_000, validation=0, probe=1_024)
     parts["validation"] = rows[50_000:]
     facts = {"data": "CIFAR-10, 60 000 images 32x32 in colour, OpenML"}
-    return Ready(**parts, model=partial(_Augmented, 3), tokens=1, facts=facts)
+    return Ready(**parts, model=partial(_Augmented, 3), tokens=1, facts=facts, loss=CROSS_ENTROPY)
 
 
 class _Augmented(ResNet):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trainopt.data.frozen_features import stored
 from trainopt.data.pretrained import SMOLLM2, smollm2
-from trainopt.deep.task import Ready, Rows, pieces, split
+from trainopt.deep.task import CROSS_ENTROPY, Ready, Rows, pieces, split
 from trainopt.deep.tasks import Size
 from trainopt.deep.tasks.novels import SOURCE, whole_text, windows
 from trainopt.errors import InputError
@@ -84,13 +84,13 @@ def _llama(size: Size, with_lora: bool) -> Ready:
         parts = split(rows, tune=128, validation=256, probe=64)
         body, embedding = llama.model, llama.model.embed_tokens.weight.detach()
         make = partial(_with_lora, body, embedding) if with_lora else partial(_whole, body)
-        return Ready(**parts, model=make, tokens=_LENGTH[size], facts=facts)
+        return Ready(**parts, model=make, tokens=_LENGTH[size], facts=facts, loss=CROSS_ENTROPY)
     parts, symbols = _stored(llama, rows)
     output = llama.model.embed_tokens.weight.detach()[symbols].clone()
     facts["symbols"] = len(symbols)
     body = _top(llama)
     make = partial(_with_lora if with_lora else _top_trained, body, output)
-    return Ready(**parts, model=make, tokens=_LENGTH[size], facts=facts)
+    return Ready(**parts, model=make, tokens=_LENGTH[size], facts=facts, loss=CROSS_ENTROPY)
 
 
 def _stored(llama: Any, rows: Rows) -> tuple[dict[str, Rows], Tensor]:

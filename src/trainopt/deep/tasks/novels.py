@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainopt.data.text import AUSTEN, austen
 from trainopt.deep.networks import Decoder
-from trainopt.deep.task import Ready, Rows, split
+from trainopt.deep.task import CROSS_ENTROPY, Ready, Rows, split
 from trainopt.deep.tasks import Size
 
 SOURCE = f"Jane Austen's six novels, {AUSTEN.title}"
@@ -48,4 +48,10 @@ def transformer(size: Size) -> Ready:
     parts = split(rows, tune=held_out, validation=2 * held_out, probe=held_out)
     shape = {"cpu": {"width": 64, "layers": 2}, "gpu": {"width": 384, "layers": 6}}[size]
     make = partial(Decoder, len(alphabet), length, **shape)
-    return Ready(**parts, model=make, tokens=length, facts={"data": f"{SOURCE}, as bytes"})
+    return Ready(
+        **parts,
+        model=make,
+        tokens=length,
+        facts={"data": f"{SOURCE}, as bytes"},
+        loss=CROSS_ENTROPY,
+    )

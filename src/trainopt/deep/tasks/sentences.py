@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trainopt.data.frozen_features import stored
 from trainopt.data.pretrained import MINILM, minilm
 from trainopt.data.text import SENTIMENT, sentiment
-from trainopt.deep.task import Ready, Rows, split
+from trainopt.deep.task import CROSS_ENTROPY, Ready, Rows, split
 from trainopt.deep.tasks import Size
 
 _LENGTH = 24  # tokens; more than three in four of the sentences are no longer
@@ -101,6 +101,7 @@ def encoder(size: Size) -> Ready:
         **parts,
         model=partial(_fresh, encoder, width),
         tokens=1,
+        loss=CROSS_ENTROPY,
         facts={
             "data": f"review sentences, {SENTIMENT.title}",
             "weights": f"all-MiniLM-L6-v2, {MINILM.title}",

@@ -8,7 +8,7 @@ from typing import Any, overload
 from torch.optim import Optimizer
 
 
-class Joint(Optimizer):
+class Combined(Optimizer):
     """Step several optimizers together: Muon takes matrices only, so another takes the rest.
 
     Its param groups and state are theirs, so that a schedule or `Estimated` sees one optimizer.

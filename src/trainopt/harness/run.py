@@ -1,0 +1,309 @@
+"""The run loop of every study: units over processes, one storage, and tables as problems finish."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+
+from trainopt.errors import InputError
+from trainopt.harness.folder import claimed, write_whole, writing
+from trainopt.harness.optimizers import OPTIMIZERS, Settings
+from trainopt.harness.processes import shared, spread
+from trainopt.harness.progress import Progress
+from trainopt.harness.search import best_of, finished, run_search
+from trainopt.harness.sharing import reserved
+from trainopt.harness.storage import open_storage, shared_storage
+from trainopt.harness.world import Unit, World
+
+
+def run(world: World, out: Path, storage_url: str | None, workers: int, show: bool) -> None:
+    """Run what is missing, and write the tables into `out`.
+
+    The storage keeps every trial and every final run as soon as it is there. Called again after an
+    interruption, or by several machines with one storage, nothing is computed twice but what was
+    under way. The tables are written after every problem, so that a part of a study is a result.
+
+    Args:
+        world: what to run.
+        out: folder for run.json and the tables runs and trials (Parquet), and the world's extras.
+        storage_url: an Optuna storage URL; None keeps a journal in `out`.
+        workers: processes on this machine; 0 does the work in this one.
+        show: draw a progress bar.
+
+    Raises:
+        InputError: `out` holds the results of another protocol or is in use, or the storage can't
+            be used.
+    """
+    identity = {"protocol": world.digest}
+    claimed(out, world.command, identity)
+    if storage_url is not None:
+        open_storage(storage_url)
+    part = f"{world.key[0]}s"
+    with writing(out, world.command, identity, **world.made_with()) as kept:
+        manifest = {**identity, **world.about(), part: {}, "skipped": {}, **kept}
+        world.join(manifest, out)
+        _keep(manifest, out)
+        _describe(world, manifest, out, workers, show)
+        units = _units(world, manifest)
+        exported = _exported(world, out)
+        missing = [unit for unit in units if unit not in exported]
+        if missing:
+            storage = shared_storage(storage_url, out)
+            done = _done(world, missing, storage)
+            missing = [unit for unit in missing if unit not in done]
+            try:
+                _work_off(world, missing, manifest, out, storage_url, storage, workers, show)
+            finally:
+                _export(world, units, storage, out)
+        world.extras(manifest, out, show)
+
+
+def export(world: World, out: Path, storage_url: str | None) -> None:
+    """Write the tables of all finished units.
+
+    Raises:
+        InputError: `out` holds nothing of this protocol.
+    """
+    manifest = claimed(out, world.command, {"protocol": world.digest})
+    if manifest is not None:
+        _export(world, _units(world, manifest), shared_storage(storage_url, out), out)
+
+
+def run_unit(world: World, unit: Unit, facts: dict[str, Any], storage: Any) -> None:
+    """Search, run the best settings on fresh seeds, and keep each result as soon as it is there.
+
+    An optimizer on Ĝ takes the best settings of the plain one, whose search must be finished. What
+    the storage holds already isn't computed again, see `run_search`.
+
+    Args:
+        world: how.
+        unit: what to do.
+        facts: of its problem.
+        storage: an Optuna storage, shared with other processes or machines or not.
+    """
+    study = optuna.create_study(storage=storage, study_name=world.name(unit), load_if_exists=True)
+    if world.is_done(study):
+        return
+    inherited, plan = _inherited(world, unit, storage), world.search(unit)
+
+    def best(budget: int) -> Settings:
+        return inherited | (best_of(finished(study), budget) if plan.space else plan.start)
+
+    if plan.space:
+        run_search(
+            study,
+            plan,
+            lambda batch: world.scores(unit, facts, [inherited | each for each in batch]),
+        )
+    world.finish(unit, facts, best, study)
+
+
+def tables_of(
+    world: World, unit: Unit, storage: Any
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The trials and the rows of all final runs of a finished unit, with its names in each."""
+    study = optuna.load_study(study_name=world.name(unit), storage=storage)
+    named = dict(zip(world.key, unit, strict=False))
+    inherited, plan = _inherited(world, unit, storage), world.search(unit)
+    trials = [
+        {**named, "number": number, "score": trial.value}
+        | {"settings": json.dumps(inherited | trial.params, sort_keys=True)}
+        for number, trial in enumerate(finished(study)[: plan.trials])
+    ]
+    return trials, [{**named, **row} for row in world.runs(study)]
+
+
+def _inherited(world: World, unit: Unit, storage: Any) -> Settings:
+    """The best settings of the plain optimizer, of one that steps along Ĝ."""
+    plain = _plain(unit)
+    if plain == unit:
+        return {}
+    study = optuna.load_study(study_name=world.name(plain), storage=storage)
+    return best_of(finished(study), world.search(plain).trials)
+
+
+def _plain(unit: Unit) -> Unit:
+    """The unit whose settings an optimizer on Ĝ takes; any other unit itself."""
+    entry = OPTIMIZERS.get(unit.optimizer)
+    plain = None if entry is None else entry.plain
+    return unit if plain is None else unit._replace(optimizer=plain)
+
+
+def _units(world: World, manifest: dict[str, Any]) -> list[Unit]:
+    there = manifest[f"{world.key[0]}s"]
+    return [unit for name in world.problems if name in there for unit in world.units(name)]
+
+
+def _keep(manifest: dict[str, Any], out: Path) -> None:
+    """Write run.json, an entry a line: the optimum of a problem has thousands of numbers."""
+    lines = (f" {json.dumps(name)}: {json.dumps(entry)}" for name, entry in manifest.items())
+    write_whole(out / "run.json", ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+
+def _describe(world: World, manifest: dict[str, Any], out: Path, workers: int, show: bool) -> None:
+    """Put the facts of every problem into the manifest, or why it is skipped."""
+    part = f"{world.key[0]}s"
+    new = [name for name in world.problems if name not in manifest[part]]
+    found = spread(partial(_facts, world), new, workers if world.apart else 0)
+    with Progress(len(new), show) as bar:
+        for name, facts, reason in found if new else ():
+            bar.describe(f"{name}: data and facts")
+            bar.counter(1)(1)
+            manifest["skipped"].pop(name, None)
+            if facts is None:
+                manifest["skipped"][name] = reason
+            else:
+                manifest[part][name] = facts
+            _keep(manifest, out)
+
+
+def _facts(world: World, problem: str) -> tuple[str, dict[str, Any] | None, str]:
+    """A problem's name, and its facts or why there are none."""
+    try:
+        return problem, world.facts(problem), ""
+    except InputError as reason:
+        return problem, None, str(reason)
+
+
+# The work ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Job:
+    """An optimizer and those that step along Ĝ with its settings: one process's work, in order.
+
+    Attributes:
+        storage: that at `url`, for the process that has it open.
+    """
+
+    world: World
+    family: list[Unit]
+    facts: dict[str, Any]
+    url: str | None
+    out: Path
+    storage: Any = None
+
+
+def _work_off(
+    world: World,
+    units: list[Unit],
+    manifest: dict[str, Any],
+    out: Path,
+    url: str | None,
+    storage: Any,
+    workers: int,
+    show: bool,
+) -> None:
+    families: dict[Unit, list[Unit]] = {}
+    for unit in units:
+        families.setdefault(_plain(unit), []).append(unit)
+    costs = {first: sum(map(world.cost, family)) for first, family in families.items()}
+    order = sorted(families, key=costs.__getitem__, reverse=True)
+    if url is not None:
+        random.shuffle(order)  # machines that share a storage rarely meet at one
+    facts = manifest[f"{world.key[0]}s"]
+    here = storage if workers == 0 else None
+    jobs = [_Job(world, families[u], facts[u.problem], url, out, here) for u in order]
+    open_ = [unit.problem for unit in order]
+    with Progress(sum(costs.values()), show) as bar:
+        for first in shared(_work, jobs, workers):
+            bar.describe(f"{first.problem}: {first.optimizer}")
+            bar.counter(costs[first])(1)
+            names = ", ".join(unit.optimizer for unit in families[first])
+            search = f", search {first.search}" if "search" in world.key else ""
+            bar.finished(f"{first.problem}: {names}{search}")
+            open_.remove(first.problem)
+            if open_ and first.problem not in open_:
+                _export(world, _units(world, manifest), storage, out)
+
+
+@lru_cache(maxsize=1)
+def _opened(url: str | None, out: Path) -> Any:
+    return shared_storage(url, out)
+
+
+def _work(job: _Job, wait: bool) -> Unit | None:
+    """Do a job, and return the unit that its family is named by; see `shared`."""
+    storage = job.storage or _opened(job.url, job.out)
+    # A family has the name of its plain optimizer, also where only the others are left of it.
+    first = _plain(job.family[0])
+    alone = nullcontext(True)  # the folder is ours, and so is its journal
+    name = job.world.name(first)
+    with reserved(storage, name, wait) if job.url is not None else alone as ours:
+        if not ours:
+            return None
+        for unit in job.family:
+            run_unit(job.world, unit, job.facts, storage)
+        return first
+
+
+# Tables -----------------------------------------------------------------------------------------
+
+
+def _done(world: World, units: list[Unit], storage: Any) -> set[Unit]:
+    """Those of the units whose runs are all in the storage."""
+    known = set(optuna.get_all_study_names(storage))
+    return {
+        unit
+        for unit in units
+        if world.name(unit) in known
+        and world.is_done(optuna.load_study(study_name=world.name(unit), storage=storage))
+    }
+
+
+def _exported(world: World, out: Path) -> set[Unit]:
+    """The units that the tables hold: committed results come without their storage."""
+    if not (out / "runs.parquet").exists() or not (out / "trials.parquet").exists():
+        return set()
+    key = list(world.key)
+    runs = pd.read_parquet(out / "runs.parquet", columns=[*key, "seed"])
+    seeds = runs.groupby(key, observed=True).seed.nunique().reset_index()
+    rows = seeds.itertuples(index=False, name=None)
+    return {Unit(*unit) for *unit, count in rows if count >= world.seeds}
+
+
+def _export(world: World, units: list[Unit], storage: Any, out: Path) -> None:
+    """Add the finished units that the tables lack; those that they hold stay as they are."""
+    exported = _exported(world, out)
+    done = _done(world, [unit for unit in units if unit not in exported], storage)
+    found = [tables_of(world, unit, storage) for unit in units if unit in done]
+    if not found:
+        return
+    place = {unit[: len(world.key)]: number for number, unit in enumerate(units)}
+    # Trials first: the runs say what is there.
+    for name, rows, categories in (
+        ("trials", [row for trials, _ in found for row in trials], ()),
+        ("runs", [row for _, runs in found for row in runs], world.categories),
+    ):
+        table = _added(world, rows, done, out / f"{name}.parquet", place.get)
+        table = table.astype(dict.fromkeys(categories, "category"))
+        write_whole(out / f"{name}.parquet", table.to_parquet(index=False, compression="zstd"))
+
+
+def _added(
+    world: World,
+    rows: list[dict[str, Any]],
+    done: set[Unit],
+    path: Path,
+    place: Callable[[tuple[Any, ...], int], int],
+) -> pd.DataFrame:
+    """The table at `path` with these rows of the units `done`, in the order of the units."""
+    key = list(world.key)
+    table: pd.DataFrame = pd.DataFrame(rows)
+    if path.exists():
+        old = pd.read_parquet(path).astype(dict.fromkeys(world.categories, str))
+        there = [Unit(*unit) not in done for unit in old[key].itertuples(index=False, name=None)]
+        table = pd.concat([old[there], table], ignore_index=True)
+    order = [place(unit, -1) for unit in table[key].itertuples(index=False, name=None)]
+    places = pd.Series(order, index=table.index).sort_values(kind="stable")
+    ordered: pd.DataFrame = table.loc[places.index].reset_index(drop=True)
+    return ordered

@@ -24,6 +24,7 @@ LAYERS = [
     {"harness"},
     {"convex", "deep", "theory"},
     {"speed"},
+    {"reports"},
     {"commands", "bench"},
     {"cli", "__main__"},
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -24,9 +24,6 @@ from trainopt.harness.terminal import sentences
 from trainopt.speed.cli import step
 from trainopt.stopping import resumable
 from trainopt.theory.cli import memory, theory
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class _Commands(TyperGroup):
@@ -176,7 +173,9 @@ def compare(
             storage=storage,
             progress=True,
         )
-    _end(table, trials > 0, out)
+    from trainopt.convex.comparison_report import show_table
+
+    show_table(table, trials > 0, out)
 
 
 def _refuse(options: Mapping[str, object], why: str) -> None:
@@ -231,20 +230,12 @@ def _show_names(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ..
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder that `trainopt compare` made.")],
+    folder: Annotated[Path, typer.Argument(help="What a command with --out made.")],
+    protocol: Annotated[
+        Path | None, typer.Option(help="Of a study: its protocol. Default: the committed one.")
+    ] = None,
 ) -> None:
-    """Draw the report of a results folder again."""
-    from trainopt.convex.comparison_report import write_report
-    from trainopt.harness.folder import Folder
+    """Draw the report of any results folder again, and print what it says."""
+    from trainopt.reports import report as draw
 
-    results = Folder.load(folder)
-    _end(write_report(results), results.manifest["identity"]["tune"] > 0, folder)
-
-
-def _end(table: pd.DataFrame, searched: bool, folder: Path) -> None:
-    """Print the final table, what it says, and where the report is."""
-    from trainopt.convex.comparison_report import text_table, verdict
-    from trainopt.harness.terminal import say, show
-
-    show(text_table(table))
-    say(f"\n{verdict(table, searched)}\nReport: {folder / 'report.html'}")
+    draw(folder, protocol)

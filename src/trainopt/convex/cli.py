@@ -31,28 +31,18 @@ def convex(
 
     The same command goes on where an interrupted one stopped.
     """
-    from rich.table import Table
-
     from trainopt.convex.protocol import read_protocol
-    from trainopt.convex.report import summary_cells, write_convex_report
+    from trainopt.convex.report import show_report
     from trainopt.convex.study import run_convex
-    from trainopt.convex.tables import Results, headline
+    from trainopt.convex.tables import Results
     from trainopt.harness.provenance import cores
     from trainopt.harness.secrets import shown
-    from trainopt.harness.terminal import say, show
 
     folder = out or Path("runs") / ("convex-quick" if quick else "convex")
     chosen = read_protocol(protocol, quick)
     with resumable(folder if storage is None else shown(storage)):
         run_convex(chosen, folder, storage, workers or cores(), show=True)
-        results = Results.load(folder, chosen)
-        summary = write_convex_report(results, folder)
-    columns, rows = summary_cells(summary, results.references)
-    table = Table(*columns, box=None, padding=(0, 1))
-    for row in rows:
-        table.add_row(*row)
-    show(table)
-    say("\n" + "\n".join(headline(results)) + f"\nReport: {folder / 'report.html'}")
+        show_report(Results.load(folder, chosen), folder)
 
 
 def secant(

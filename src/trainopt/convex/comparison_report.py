@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from trainopt.harness.page import filled, html_table
 from trainopt.harness.plots import html_pictures, save_pngs
 from trainopt.harness.provenance import commands, made_by
 from trainopt.harness.statistics import TOO_FEW, final_table
+from trainopt.harness.terminal import say, show
 from trainopt.memory import human_bytes
 
 _COLUMNS = (
@@ -182,3 +184,15 @@ def _facts(folder: Folder) -> str:
         f"F* = {manifest['optimum']['value']:.10g}, from an independent solver, with "
         f"‖∇F‖ = {manifest['optimum']['gradient_norm']:.1e}."
     )
+
+
+def draw_again(folder: Path, protocol: Path | None) -> None:
+    """Draw the report of a comparison, and print it."""
+    results = Folder.load(folder)
+    show_table(write_report(results), results.manifest["identity"]["tune"] > 0, folder)
+
+
+def show_table(table: pd.DataFrame, searched: bool, folder: Path) -> None:
+    """Print the final table, what it says, and where the report is."""
+    show(text_table(table))
+    say(f"\n{verdict(table, searched)}\nReport: {folder / 'report.html'}")

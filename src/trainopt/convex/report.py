@@ -12,12 +12,14 @@ import plotly.graph_objects as go
 
 from trainopt.convex.names import ABLATIONS, STYLES, TITLES, TO
 from trainopt.convex.plots import mean_curves, save_pictures
+from trainopt.convex.protocol import read_protocol
 from trainopt.convex.tables import Results, headline
-from trainopt.harness.folder import write_whole
+from trainopt.harness.folder import read_manifest, write_whole
 from trainopt.harness.outcomes import first_reached
 from trainopt.harness.page import filled, html_table
 from trainopt.harness.provenance import commands, made_by
 from trainopt.harness.statistics import TOO_FEW, counts_text
+from trainopt.harness.terminal import say, show
 
 _FACTS = ("rows", "n", "d", "classes", "condition", "source", "licence")
 
@@ -258,3 +260,23 @@ def _signed(value: float) -> str:
     if math.isnan(value):
         return "–"
     return f"{value:+.2f}" if math.isfinite(value) else "+∞"
+
+
+def draw_again(folder: Path, protocol: Path | None) -> None:
+    """Draw the report of a folder of the study, quick or not, and print it."""
+    kept = (read_manifest(folder) or {}).get("protocol")
+    chosen = read_protocol(protocol)
+    quick = read_protocol(protocol, quick=True)
+    show_report(Results.load(folder, quick if quick.digest == kept else chosen), folder)
+
+
+def show_report(results: Results, folder: Path) -> None:
+    """Write the report, and print its first table and sentences."""
+    from rich.table import Table
+
+    columns, rows = summary_cells(write_convex_report(results, folder), results.references)
+    table = Table(*columns, box=None, padding=(0, 1))
+    for row in rows:
+        table.add_row(*row)
+    show(table)
+    say("\n" + "\n".join(headline(results)) + f"\nReport: {folder / 'report.html'}")

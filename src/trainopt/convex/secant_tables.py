@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from trainopt.convex.names import TITLES
+from trainopt.convex.protocol import read_protocol
 from trainopt.convex.secant import CHUNKED, SECANTS, VARIANTS
 from trainopt.convex.tables import Results
 from trainopt.harness.folder import write_whole
@@ -16,6 +17,7 @@ from trainopt.harness.markdown import Cells, markdown
 from trainopt.harness.outcomes import FLOOR
 from trainopt.harness.significance import compared, counted
 from trainopt.harness.statistics import counts_text
+from trainopt.harness.terminal import say
 
 # The columns of the table of cases.
 _PEERS = ("adam", "schedulefree-sgd", "schedulefree-adamw", "momentum", "lbfgs", "saga")
@@ -153,3 +155,9 @@ def _verdict(counts: pd.DataFrame, name: str, reference: str) -> tuple[str, str]
 
 def _minus(number: str) -> str:
     return number.replace("-", "−")
+
+
+def draw_again(folder: Path, protocol: Path | None) -> None:
+    """Write the tables of a folder of the study again, from the convex one beside it."""
+    convex = folder.resolve().parent / "convex"
+    say(write_secant(Results.load(convex, read_protocol(protocol)), folder))

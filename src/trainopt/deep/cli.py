@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainopt.deep.tasks import TASKS, Size
+from trainopt.deep.tasks import Size
 from trainopt.errors import InputError
 from trainopt.stopping import resumable
 
 if TYPE_CHECKING:
     from trainopt.deep.protocol import Protocol
-    from trainopt.deep.tables import Results
 
 
 def deep(
@@ -88,6 +87,7 @@ def run_and_show(
     Raises:
         InputError: something given can't be used, or there is nothing to report on.
     """
+    from trainopt.deep.report import show_report
     from trainopt.deep.study import device_of, export, run_deep
     from trainopt.deep.tables import Results
     from trainopt.harness.provenance import cores
@@ -103,27 +103,7 @@ def run_and_show(
             export(protocol, out, storage)
         else:
             run_deep(protocol, out, storage, workers, show=True)
-        _report(Results.load(out, protocol), out)
-
-
-def _report(results: Results, out: Path) -> None:
-    from rich.table import Table
-
-    from trainopt.deep.report import COLUMNS, task_cells, write_deep_report
-    from trainopt.deep.tables import headline
-    from trainopt.harness.terminal import say, show
-
-    write_deep_report(results, out)
-    for name in results.tasks:
-        table = Table(
-            *COLUMNS, title=TASKS[name].title, title_justify="left", box=None, padding=(0, 1)
-        )
-        for row in task_cells(results, name):
-            table.add_row(*row)
-        show(table)
-    for name, reason in results.manifest["skipped"].items():
-        say(f"{name} is skipped: {reason}")
-    say("\n" + "\n".join(headline(results)) + f"\nReport: {out / 'report.html'}")
+        show_report(Results.load(out, protocol), out)
 
 
 def _size(text: str) -> Size:

@@ -11,12 +11,14 @@ import pandas as pd
 
 from trainopt.deep.plots import save_pictures
 from trainopt.deep.problem_tables import chosen, cosines, handed_over, learning, losses, summary
+from trainopt.deep.protocol import read_protocol
 from trainopt.deep.tables import TITLES, Results, counted, headline
 from trainopt.deep.tasks import TASKS
-from trainopt.harness.folder import write_whole
+from trainopt.harness.folder import read_folder, write_whole
 from trainopt.harness.page import filled, html_table
 from trainopt.harness.provenance import commands, made_by
 from trainopt.harness.statistics import counts_text
+from trainopt.harness.terminal import say, show
 from trainopt.memory import human_bytes
 
 COLUMNS = (
@@ -202,3 +204,32 @@ def _signed(value: float) -> str:
     if math.isinf(value):
         return "+∞" if value > 0 else "−∞"
     return f"{value:+.4f}"
+
+
+def draw_again(folder: Path, protocol: Path | None) -> None:
+    """Draw the report of a folder of the study, or of one of its tasks, and print it."""
+    manifest, tables = read_folder(folder, ("runs", "trials"), None, "trainopt study deep")
+    kept, size = manifest["protocol"], manifest["size"]
+    made = [read_protocol(protocol, size=size, quick=quick) for quick in (False, True)]
+    of_tasks = made[0].only(list(manifest["tasks"]))
+    trials = int(tables["trials"].groupby(["task", "optimizer"]).size().max())
+    names, seeds = list(tables["runs"].optimizer.unique()), tables["runs"].seed.nunique()
+    made.append(of_tasks.with_counts(names, trials, seeds))
+    show_report(Results.load(folder, next((p for p in made if p.digest == kept), made[0])), folder)
+
+
+def show_report(results: Results, out: Path) -> None:
+    """Write the report, and print its tables and sentences."""
+    from rich.table import Table
+
+    write_deep_report(results, out)
+    for name in results.tasks:
+        table = Table(
+            *COLUMNS, title=TASKS[name].title, title_justify="left", box=None, padding=(0, 1)
+        )
+        for row in task_cells(results, name):
+            table.add_row(*row)
+        show(table)
+    for name, reason in results.manifest["skipped"].items():
+        say(f"{name} is skipped: {reason}")
+    say("\n" + "\n".join(headline(results)) + f"\nReport: {out / 'report.html'}")

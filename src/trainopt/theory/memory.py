@@ -6,14 +6,18 @@ Everything is measured on tensors, not on the process: exact, and the same on ev
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from rich.table import Table
 
 from trainopt.harness.memory_use import PeakBytes, state_bytes
+from trainopt.harness.names import OPTIMIZER_TITLES
 from trainopt.harness.optimizers import OPTIMIZERS
-from trainopt.memory import available_bytes
+from trainopt.harness.terminal import say, show
+from trainopt.memory import available_bytes, human_bytes
 from trainopt.optim import TrainableOptimizer
 
 FLOAT = 4
@@ -71,3 +75,27 @@ def memory_table(sizes: list[int]) -> pd.DataFrame:
     rows = [measure(optimizer, d) for d in sizes for optimizer in FORMULAS]
     table: pd.DataFrame = pd.DataFrame(rows)
     return table
+
+
+def draw_again(folder: Path, protocol: Path | None) -> None:
+    """Print the table of a folder."""
+    show_memory(pd.read_csv(folder / "memory.csv"), folder)
+
+
+def show_memory(table: pd.DataFrame, folder: Path) -> None:
+    """Print the table."""
+    shown = Table("d", "optimizer", "state", "by formula", "opt.memory()", "peak", "by formula")
+    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
+        shown.add_row(
+            f"{row['d']:,}",
+            OPTIMIZER_TITLES[row["optimizer"]],
+            *(
+                "–" if row[name] is None else human_bytes(int(row[name]))
+                for name in ("state", "state_formula", "memory", "peak", "peak_formula")
+            ),
+        )
+    show(shown)
+    say(
+        "\n– : it doesn't fit here, or torch's optimizers don't say. Table: "
+        f"{folder / 'memory.csv'}"
+    )

@@ -9,11 +9,13 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
+from rich.table import Table
 
 from trainopt.harness.curves import STYLES
 from trainopt.harness.folder import write_manifest, write_whole, writing
 from trainopt.harness.optimizers import OPTIMIZERS as ENTRIES
 from trainopt.harness.plots import RC
+from trainopt.harness.terminal import say, show
 from trainopt.theory import rates
 
 
@@ -56,9 +58,7 @@ def _run(
     slopes.to_csv(out / "slopes.csv", index=False, float_format="%.6g")
     sweep.to_csv(out / "sweep.csv", index=False, float_format="%.6g")
     write_manifest(out, manifest | {"functions": _functions(found, steps)})
-    with mpl.rc_context(RC):
-        _draw_rates(found, slopes, out / "rates.png")
-        _draw_sweep(sweep, out / "sweep.png")
+    _draw(found, slopes, sweep, out)
     return slopes
 
 
@@ -110,6 +110,37 @@ def _functions(found: pd.DataFrame, steps: int) -> dict[str, Any]:
             },
         }
     return functions
+
+
+def _draw(found: pd.DataFrame, slopes: pd.DataFrame, sweep: pd.DataFrame, out: Path) -> None:
+    with mpl.rc_context(RC):
+        _draw_rates(found, slopes, out / "rates.png")
+        _draw_sweep(sweep, out / "sweep.png")
+
+
+def draw_again(folder: Path, protocol: Path | None) -> None:
+    """Fit the slopes and draw the pictures of a folder again, and print the table."""
+    found = pd.read_parquet(folder / "curves.parquet")
+    slopes = pd.DataFrame(_slopes(found))
+    slopes.to_csv(folder / "slopes.csv", index=False, float_format="%.6g")
+    _draw(found, slopes, pd.read_csv(folder / "sweep.csv"), folder)
+    show_slopes(slopes, folder)
+
+
+def show_slopes(slopes: pd.DataFrame, folder: Path) -> None:
+    """Print the table of slopes."""
+    table = Table("function", "optimizer", "quantity", "slope", "95 % interval", "at the end")
+    for row in slopes.to_dict("records"):
+        table.add_row(
+            row["function"],
+            ENTRIES[row["optimizer"]].title,
+            rates.ERRORS[row["quantity"]],
+            f"{row['slope']:.2f}",
+            f"{row['low']:.2f} to {row['high']:.2f}",
+            f"{row['last']:.2e}",
+        )
+    show(table)
+    say(f"\nPictures and tables: {folder}")
 
 
 def _draw_rates(found: pd.DataFrame, slopes: pd.DataFrame, path: Path) -> None:

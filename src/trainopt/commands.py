@@ -157,14 +157,13 @@ def compare(
     from trainopt.convex.comparison import compare as run_comparison
     from trainopt.harness.secrets import shown
 
-    trials = 16 if tune is None else tune
     with resumable(out if storage is None else f"{out} and {shown(storage)}"):
         table = run_comparison(
             problem,
             names.DEFAULT if optimizers is None else optimizers,
             epochs=10 if epochs is None else epochs,
             seeds=5 if seeds is None else seeds,
-            tune=trials,
+            tune=16 if tune is None else tune,
             out=out,
             data=data,
             target=target,
@@ -175,7 +174,7 @@ def compare(
         )
     from trainopt.convex.comparison_report import show_table
 
-    show_table(table, trials > 0, out)
+    show_table(table, out)
 
 
 def _refuse(options: Mapping[str, object], why: str) -> None:

@@ -32,6 +32,7 @@ def report(folder: Path, protocol: Path | None = None) -> Any:
         InputError: the folder holds no results, or they can't be read.
     """
     from trainopt.harness.folder import read_manifest
+    from trainopt.harness.provenance import commands
 
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}: name one that `trainopt` made.")
@@ -40,11 +41,17 @@ def report(folder: Path, protocol: Path | None = None) -> Any:
         raise InputError(
             f"{folder} holds no results: it has no run.json that can be read; name another folder."
         )
+    made = commands(manifest).splitlines()
+    again = f"run `{made[-1]}` again" if made and made[-1] else "name another folder"
     for key, module in KINDS.items():
         if key in manifest:
             draw: Callable[[Path, Path | None], Any] = import_module(module).draw_again
-            return draw(folder, protocol)
-    raise InputError(
-        f"{folder} holds no finished results: run.json has none of {', '.join(KINDS)}; run the "
-        "command that began it again."
-    )
+            try:
+                return draw(folder, protocol)
+            except (KeyError, TypeError, ValueError) as error:
+                if isinstance(error, InputError):
+                    raise
+                raise InputError(
+                    f"{folder} is damaged or incomplete ({error}): {again}."
+                ) from error
+    raise InputError(f"{folder} holds no results that are finished: {again}.")

@@ -13,7 +13,7 @@ import trainopt
 from trainopt.commands import app
 from trainopt.deep import search
 from trainopt.deep.protocol import read_protocol
-from trainopt.deep.report import write_deep_report
+from trainopt.deep.report import draw_report
 from trainopt.deep.search import Unit, is_done, results, run_unit
 from trainopt.deep.study import run_deep
 from trainopt.deep.tables import Results, headline
@@ -103,7 +103,7 @@ def test_the_command_and_its_report(protocol_file, tmp_path):
     command = ["study", "deep", "--protocol", str(protocol_file), "--out", str(out)]
     done = CliRunner().invoke(app, [*command, "--size", "cpu", "--workers", "1"])
     assert done.exit_code == 0, done.output
-    for word in ("CNN on MNIST", "AdamW on Ĝ", "TO, α = 0", "against AdamW", "Report:"):
+    for word in ("CNN on MNIST", "AdamW on Ĝ", "TO, α = 0", "than AdamW", "Report:"):
         assert word in done.stdout
     protocol = read_protocol(protocol_file)
     found = Results.load(out, protocol)
@@ -130,7 +130,7 @@ def test_the_command_and_its_report(protocol_file, tmp_path):
     (out / "trials.log").unlink()
     (out / "report.html").unlink()
     run_deep(protocol, out, None, 1, show=False)
-    write_deep_report(Results.load(out, protocol), out)
+    draw_report(Results.load(out, protocol), out)
     assert (out / "report.html").exists()
     assert not (out / "trials.log").exists()
 

@@ -32,7 +32,7 @@ def convex(
     The same command goes on where an interrupted one stopped.
     """
     from trainopt.convex.protocol import read_protocol
-    from trainopt.convex.report import show_report
+    from trainopt.convex.report import draw_report
     from trainopt.convex.study import run_convex
     from trainopt.convex.tables import Results
     from trainopt.harness.provenance import cores
@@ -42,7 +42,7 @@ def convex(
     chosen = read_protocol(protocol, quick)
     with resumable(folder if storage is None else shown(storage)):
         run_convex(chosen, folder, storage, workers or cores(), show=True)
-        show_report(Results.load(folder, chosen), folder)
+        draw_report(Results.load(folder, chosen), folder)
 
 
 def secant(
@@ -60,11 +60,10 @@ def secant(
     """
     from trainopt.convex.protocol import read_protocol
     from trainopt.convex.secant import run_secant
-    from trainopt.convex.secant_tables import write_secant
+    from trainopt.convex.secant_tables import draw_report
     from trainopt.convex.tables import Results
-    from trainopt.harness.terminal import say
 
     results = Results.load(convex, read_protocol(protocol))
     with resumable(out):
         run_secant(results, out, show=True)
-    say(write_secant(results, out))
+    draw_report(results, out)

@@ -10,13 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainopt.convex.names import ABLATIONS, TO
+from trainopt.convex.names import ABLATIONS, OURS, TO
 from trainopt.convex.protocol import Protocol
 from trainopt.harness.folder import read_folder
 from trainopt.harness.outcomes import by_seed, measured
 from trainopt.harness.ranking import Ranking, ranking
-from trainopt.harness.significance import compared, counted
-from trainopt.harness.statistics import SEARCH_LUCK, counts_text
+from trainopt.harness.statistics import (
+    SEARCH_LUCK,
+    compared,
+    counted,
+    counts_text,
+    t_and_wilcoxon,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +101,9 @@ class Results:
         return {}
 
     def _compare(self, seeds: pd.DataFrame, reference: str) -> pd.DataFrame:
-        return compared(seeds, reference, self.protocol.level, self.protocol.resamples)
+        tests = t_and_wilcoxon(self.protocol.resamples)
+        level = self.protocol.level
+        return compared(seeds, reference, level, tests, problem="case", value="final")
 
     def means(self, column: str) -> pd.DataFrame:
         """The mean of a measure over seeds: cases are rows, optimizers columns."""
@@ -146,6 +153,11 @@ class Results:
         table["solved"] = reached.reindex(table.index)
         ordered: pd.DataFrame = table.sort_values("rank:final")
         return ordered
+
+    @property
+    def ours(self) -> list[str]:
+        """The Trainable Optimizers that were run."""
+        return [name for name in OURS if name in set(self.runs.optimizer)]
 
     @property
     def references(self) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ def run_and_show(
     Raises:
         InputError: something given can't be used, or there is nothing to report on.
     """
-    from trainopt.deep.report import show_report
+    from trainopt.deep.report import draw_report
     from trainopt.deep.study import device_of, export, run_deep
     from trainopt.deep.tables import Results
     from trainopt.harness.provenance import cores
@@ -103,7 +103,7 @@ def run_and_show(
             export(protocol, out, storage)
         else:
             run_deep(protocol, out, storage, workers, show=True)
-        show_report(Results.load(out, protocol), out)
+        draw_report(Results.load(out, protocol), out)
 
 
 def _size(text: str) -> Size:

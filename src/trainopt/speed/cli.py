@@ -24,7 +24,7 @@ def step(
     import torch
 
     from trainopt.harness.folder import write_manifest, writing
-    from trainopt.speed.report import show_tables
+    from trainopt.speed.report import draw_again
     from trainopt.speed.step import first_steps, limits, step_rows
     from trainopt.speed.training import training_rows
 
@@ -42,7 +42,7 @@ def step(
     write_manifest(out, {**made, "limits_gb_per_s": bandwidth})
     for title, table in tables.items():
         table.to_csv(out / f"{title}.csv", index=False, float_format="%.4g")
-    show_tables(bandwidth, tables.values(), out)
+    draw_again(out, None)
 
 
 def _device(name: str) -> torch.device:

@@ -1,44 +1,71 @@
-"""What `trainopt bench step` measured, printed."""
+"""The report of `trainopt bench step`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.table import Table
 
 from trainopt.harness.folder import read_manifest
-from trainopt.harness.terminal import say, show
+from trainopt.harness.markdown import Cells
+from trainopt.harness.page import Report, Section, write_page
+from trainopt.harness.tables import number
+from trainopt.harness.terminal import show_report
 from trainopt.memory import human_bytes
+from trainopt.speed.contenders import REFERENCE
 
-TABLES = ("step", "training", "first")
+_TABLES = {
+    "step": "A step, by workload",
+    "training": "A step of training, gradient included",
+    "first": "Seconds of the first step of a process, with nothing compiled yet and with the file",
+}
 
 
 def draw_again(folder: Path, protocol: Path | None) -> None:
-    """Print the tables of a folder."""
-    limits = (read_manifest(folder) or {})["limits_gb_per_s"]
-    show_tables(limits, (pd.read_csv(folder / f"{name}.csv") for name in TABLES), folder)
+    """Draw the report of a folder, and print it."""
+    manifest = read_manifest(folder) or {}
+    tables = {name: pd.read_csv(folder / f"{name}.csv") for name in _TABLES}
+    limits = manifest["limits_gb_per_s"]
+    speeds = ", ".join(f"{name} {speed:.1f} GB/s" for name, speed in limits.items())
+    report = Report(
+        "Speed of a step",
+        f"On {manifest['device']} with {manifest['threads']} threads; its memory gives {speeds}.",
+        verdict(tables["step"]),
+        [
+            Section(
+                "Milliseconds",
+                (
+                    f"vs_adamw and vs_naive are ratios of milliseconds: below 1 is faster than "
+                    f"{REFERENCE}, and than the same written plainly.",
+                ),
+                {_TABLES[name]: _cells(table) for name, table in tables.items()},
+            )
+        ],
+        manifest,
+    )
+    write_page(report, folder)
+    show_report(report, folder)
 
 
-def show_tables(limits: dict[str, float], tables: Iterable[pd.DataFrame], folder: Path) -> None:
-    """Print the limits of the memory, and the tables."""
-    say(", ".join(f"{name} {speed:.1f} GB/s" for name, speed in limits.items()))
-    for table in tables:
-        shown = Table(*table.columns, box=None, padding=(0, 1))
-        for row in table.to_dict("records"):
-            shown.add_row(*(_cell(str(name), value) for name, value in row.items()))
-        show(shown)
-    say(f"\nTables: {folder}")
+def verdict(steps: pd.DataFrame) -> list[str]:
+    """How long a step of each variant takes, by the median over the workloads."""
+    ratios = steps[steps.contender.str.match(r"\w+-TO\b")].dropna(subset=["vs_adamw"])
+    medians = ratios.groupby("contender").vs_adamw.median().sort_values()
+    words = ", ".join(f"{name} {ratio:.2f}" for name, ratio in medians.items())
+    return [f"Milliseconds of a step, in those of {REFERENCE}, median over the workloads: {words}."]
+
+
+def _cells(table: pd.DataFrame) -> Cells:
+    rows = [
+        [_cell(str(name), value) for name, value in row.items()] for row in table.to_dict("records")
+    ]
+    return list(table.columns), rows
 
 
 def _cell(name: str, value: Any) -> str:
-    if isinstance(value, float) and math.isnan(value):
-        return "–"
     if name == "peak":
         return human_bytes(int(value))
     if name in ("of_limit", "share"):
-        return f"{100 * value:.0f} %"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+        return number(100 * value, ".0f", " %")
+    return number(value, ".3g") if isinstance(value, float) else str(value)

@@ -22,10 +22,10 @@ def theory(
 
     Some 10 minutes; the same command goes on where an interrupted one stopped.
     """
-    from trainopt.theory.run import run_theory, show_slopes
+    from trainopt.theory.run import run_theory
 
     with resumable(out):
-        show_slopes(run_theory(steps, seeds, out, lambda line: print(line, file=sys.stderr)), out)
+        run_theory(steps, seeds, out, lambda line: print(line, file=sys.stderr))
 
 
 def memory(
@@ -37,13 +37,13 @@ def memory(
     identity = {"sizes": _sizes(sizes)}
 
     from trainopt.harness.folder import write_manifest, writing
-    from trainopt.theory.memory import memory_table, show_memory
+    from trainopt.theory.memory import draw_again, memory_table
 
     kept = context.with_resource(writing(out, "study memory", identity))
     table = memory_table(identity["sizes"])
     write_manifest(out, {**kept, **identity})
     table.to_csv(out / "memory.csv", index=False)
-    show_memory(table, out)
+    draw_again(out, None)
 
 
 def _sizes(text: str) -> list[int]:

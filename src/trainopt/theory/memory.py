@@ -11,12 +11,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-from rich.table import Table
 
+from trainopt.harness.folder import read_manifest
 from trainopt.harness.memory_use import PeakBytes, state_bytes
-from trainopt.harness.names import OPTIMIZER_TITLES
 from trainopt.harness.optimizers import OPTIMIZERS
-from trainopt.harness.terminal import say, show
+from trainopt.harness.page import Report, Section, write_page
+from trainopt.harness.palette import TITLES
+from trainopt.harness.terminal import show_report
 from trainopt.memory import available_bytes, human_bytes
 from trainopt.optim import TrainableOptimizer
 
@@ -78,24 +79,34 @@ def memory_table(sizes: list[int]) -> pd.DataFrame:
 
 
 def draw_again(folder: Path, protocol: Path | None) -> None:
-    """Print the table of a folder."""
-    show_memory(pd.read_csv(folder / "memory.csv"), folder)
-
-
-def show_memory(table: pd.DataFrame, folder: Path) -> None:
-    """Print the table."""
-    shown = Table("d", "optimizer", "state", "by formula", "opt.memory()", "peak", "by formula")
-    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
-        shown.add_row(
+    """Draw the report of a folder, and print it."""
+    table = pd.read_csv(folder / "memory.csv")
+    known = table[table.state.notna()]
+    exact = int((known.state == known.state_formula).sum())
+    lean = int((table.dropna(subset=["peak"]).eval("peak <= peak_formula")).sum())
+    columns = ["d", "optimizer", "state", "state by formula", "opt.memory()", "peak"]
+    columns.append("peak by formula")
+    rows = [
+        [
             f"{row['d']:,}",
-            OPTIMIZER_TITLES[row["optimizer"]],
+            TITLES[row["optimizer"]],
             *(
-                "–" if row[name] is None else human_bytes(int(row[name]))
+                "–" if pd.isna(row[name]) else human_bytes(int(row[name]))
                 for name in ("state", "state_formula", "memory", "peak", "peak_formula")
             ),
-        )
-    show(shown)
-    say(
-        "\n– : it doesn't fit here, or torch's optimizers don't say. Table: "
-        f"{folder / 'memory.csv'}"
+        ]
+        for row in table.to_dict("records")
+    ]
+    note = ("– : it doesn't fit here, or torch's optimizers don't say.",)
+    report = Report(
+        "Memory",
+        "Bytes of optimizer state and of a step's peak on one vector of d weights.",
+        [
+            f"The state is what the formula says, to the byte, in {exact} of {len(known)} cases; a "
+            f"step's peak is no more than its formula in {lean}."
+        ],
+        [Section("State and peak", note, {"Bytes": (columns, rows)})],
+        read_manifest(folder) or {},
     )
+    write_page(report, folder)
+    show_report(report, folder)

@@ -137,6 +137,10 @@ def test_the_verdict_says_where_seeds_tell_nothing():
     assert "changes by +0.2 [-0.048, +0.45] for Full-TO" in text
     assert text.endswith("These seeds can't tell that from no change.")
     assert "luck" not in text
+    level = finals(full=[1.0, 1.2, 1.4], adam=[1.1, 1.3, 1.6])
+    assert verdict(final_table(level), "p") == [
+        "On p, Full-TO ends level, as far as seeds tell, with the best of the others, ADAM."
+    ]
     other = finals(**noisy, alpha0=[0.9, 0.9, 0.9], adam=[0.8, 0.8, 0.8])
     assert verdict(final_table(other), "p") == [
         "On p, ADAM ends 20 % lower than the best Trainable Optimizer, Full-TO.",

@@ -103,7 +103,13 @@ def test_the_command_and_its_report(protocol_file, tmp_path):
     command = ["study", "deep", "--protocol", str(protocol_file), "--out", str(out)]
     done = CliRunner().invoke(app, [*command, "--size", "cpu", "--workers", "1"])
     assert done.exit_code == 0, done.output
-    for word in ("CNN on MNIST", "AdamW on Ĝ", "TO, α = 0", "than AdamW", "Report:"):
+    for word in (
+        "CNN on MNIST",
+        "AdamW on Ĝ",
+        "TO, α = 0",
+        "the best Trainable Optimizer",
+        "Report:",
+    ):
         assert word in done.stdout
     protocol = read_protocol(protocol_file)
     found = Results.load(out, protocol)

@@ -57,7 +57,7 @@ def write_report(folder: Folder) -> pd.DataFrame:
         Section(
             "At the end of the last epoch",
             (details(table, searched),),
-            {"Every optimizer": (list(_COLUMNS), _cells(table))},
+            {"Means over seeds": (list(_COLUMNS), _cells(table))},
         ),
         Section(
             "On the way",
@@ -68,7 +68,10 @@ def write_report(folder: Folder) -> pd.DataFrame:
             ),
             curves={problem: charts(shown)},
         ),
-        Section("Settings", tables={"Settings": (["optimizer", "settings"], _settings(table))}),
+        Section(
+            "Settings",
+            tables={"Found by the searches": (["optimizer", "settings"], _settings(table))},
+        ),
         Section("How to read it", _HELP),
     ]
     facts = f"{folder.manifest['title']}. {_facts(folder)}"
@@ -103,9 +106,10 @@ def verdict(table: pd.DataFrame, problem: str) -> list[str]:
     lower, higher = sorted((best, other), key=lambda row: float(row.train_loss))
     percent = 100 * (1 - lower.train_loss / higher.train_loss)
     rivals = "the best Trainable Optimizer" if higher is best else "the best of the others"
-    sentences = [
-        f"On {problem}, {lower.title} ends {percent:.2g} % lower than {rivals}, {higher.title}."
-    ]
+    seeds = math.hypot(lower.train_loss_half_width, higher.train_loss_half_width)
+    told = higher.train_loss - lower.train_loss > seeds  # false for one seed, too
+    found = f"ends {percent:.2g} % lower than" if told else "ends level, as far as seeds tell, with"
+    sentences = [f"On {problem}, {lower.title} {found} {rivals}, {higher.title}."]
     own = ended[ended.optimizer == BASELINE]
     if len(own):
         # At the same settings, and below what a search without A finds.

@@ -59,12 +59,14 @@ def verdict(results: Results) -> list[str]:
     ours = [name for name in ("diagonal", "rankone") if name in set(baseline.optimizer)]
     if ours:
         sentences.append(words.learning(ours, baseline, "α = 0, plain momentum"))
-    if len(results.behind):
-        counts = counted(results.behind)[["win", "tie", "loss"]].sum()
+    learned = set(results.learned.optimizer) if len(results.learned) else set()
+    handed = results.behind[results.behind.optimizer.isin(learned)] if learned else results.behind
+    if len(handed):
+        counts = counted(handed)[["win", "tie", "loss"]].sum()
         text = counts_text(counts, "{:.0f} wins, {:.0f} ties, {:.0f} losses")
         sentences.append(
-            f"Stepping along a learned estimate in place of g is {words.standing(counts)} for the "
-            f"other optimizers ({text} against themselves)."
+            f"Other optimizers that step along the learned Ĝ are {words.standing(counts)} the same "
+            f"on the mini-batch gradient ({text})."
         )
     return sentences or ["No Trainable Optimizer has finished yet."]
 

@@ -13,16 +13,18 @@ _COUNTS = "{:.0f} wins, {:.0f} ties, {:.0f} losses"
 
 
 def standing(counts: pd.Series[float]) -> str:
-    """Better, worse or no better, by whether wins or losses are more.
+    """Better than, worse than or level with: what most cases say, by their verdicts.
 
     Args:
         counts: the columns win, tie and loss.
     """
     if not counts[["win", "tie", "loss"]].sum():
-        return f"{TOO_FEW} to tell whether better"
+        return f"with {TOO_FEW} to be told from"
+    if counts.tie > counts.win + counts.loss:
+        return "mostly level with"
     if counts.win == counts.loss:
-        return "no better"
-    return "better" if counts.win > counts.loss else "worse"
+        return "no better than"
+    return "better than" if counts.win > counts.loss else "worse than"
 
 
 def against(name: str, references: Mapping[str, tuple[str, pd.DataFrame]], note: str = "") -> str:
@@ -38,7 +40,7 @@ def against(name: str, references: Mapping[str, tuple[str, pd.DataFrame]], note:
         counts = counted(comparison[comparison.optimizer == name])
         if len(counts):
             row = counts.iloc[0]
-            parts.append(f"{standing(row)} than {called} ({counts_text(row, _COUNTS)})")
+            parts.append(f"{standing(row)} {called} ({counts_text(row, _COUNTS)})")
     *most, last = parts
     return f"{TITLES[name]}{note} is {', '.join(most) + ' and ' if most else ''}{last}."
 

@@ -38,7 +38,7 @@ def run_theory(steps: int, seeds: int, out: Path, say: Callable[[str], None]) ->
     with writing(out, "study theory", identity) as kept:
         manifest = {**identity, "functions": {}, **kept}
         write_manifest(out, manifest)
-        _run(steps, seeds, out, manifest, say)
+        return _run(steps, seeds, out, manifest, say)
 
 
 def _run(

@@ -155,7 +155,7 @@ def test_the_verdict_with_divergence():
     assert verdict(final_table(finals(full=[math.inf])), "p") == ["On p, every optimizer diverged."]
     half = finals(full=[1.0, 1.0], full_alpha0=[math.inf, 1.0], rankone=[math.inf], sgd=[2.0])
     text = details(final_table(half), searched=True)
-    assert "changes by +∞ for Full-TO" in text
+    assert "changes by ∞ for Full-TO" in text
 
 
 def test_no_p_value_is_printed(results):

@@ -213,7 +213,8 @@ def compared(
     columns = ["optimizer", problem, "difference", "low", "high"]
     columns += ["rho"] * (losses is not None) + [f"p_{test}" for test in tests.p] + ["verdict"]
     if not pieces:
-        return pd.DataFrame(columns=columns)
+        nothing: pd.DataFrame = pd.DataFrame(columns=columns)
+        return nothing
     result: Any = pd.concat(pieces, ignore_index=True)
     result["verdict"] = [_verdict(row, level, tests) for row in result.to_dict("records")]
     judged: pd.DataFrame = result[columns]

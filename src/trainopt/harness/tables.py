@@ -11,15 +11,12 @@ from trainopt.harness.markdown import Cells
 
 
 def number(value: float, form: str, unit: str = "") -> str:
-    """A number in a format, with its unit; – for NaN."""
+    """A number in a format, with its unit; – for NaN, and ∞."""
     if math.isnan(value):
         return "–"
-    return f"{value:{form}}{unit}" if math.isfinite(value) else infinite(value, form)
-
-
-def infinite(value: float, form: str = "") -> str:
-    """An infinite number; with a + where the format has one."""
-    return ("+∞" if "+" in form else "∞") if value > 0 else "−∞"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:{form}}{unit}"
 
 
 def interval(low: float, high: float, form: str) -> str:

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from trainopt.harness.curves import Curve, Drawn, Picture, y_range
-from trainopt.harness.page import Figures
 from trainopt.harness.palette import MOST, PALETTE, TITLES, VERDICTS, at_most
 
 RC: Any = {
@@ -63,52 +62,39 @@ def save(figure: Figure, path: Path) -> None:
     few.save(path, format="PNG", optimize=True)
 
 
-def save_pngs(shown: Drawn, heading: str, folder: Path) -> Figures:
-    """Save every picture as `<name>.png` in `folder`, and the first three as overview.png.
-
-    Returns:
-        What each file shows.
-    """
-    captions = {}
+def save_pngs(shown: Drawn, heading: str, folder: Path) -> None:
+    """Save every picture as `<name>.png` in `folder`, and the first three as overview.png."""
+    ends = {curve.optimizer: float(curve.mean[-1]) for curve in shown[0][1]}
+    kept = set(at_most(ends, ends))  # in all pictures the same
     with mpl.rc_context(RC):
         for picture, found in shown:
             figure = Figure(figsize=(7.2, 4.6), dpi=150, layout="constrained")
             axes = figure.subplots()
-            _draw(axes, picture, found)
+            _draw(axes, picture, [curve for curve in found if curve.optimizer in kept])
             # The heading is from a file's name, where a $ is a $.
             axes.set_title(f"{picture.title}: {heading}", fontsize=11, parse_math=False)
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
             save(figure, folder / f"{picture.name}.png")
-            captions[f"{picture.name}.png"] = f"{picture.title}: {picture.y_label}"
         figure = Figure(figsize=(13.0, 4.4), dpi=150, layout="constrained")
         row = figure.subplots(1, 3)
         for axes, (picture, found) in zip(row, shown, strict=False):
-            _draw(axes, picture, found)
+            _draw(axes, picture, [curve for curve in found if curve.optimizer in kept])
             axes.set_title(picture.title)
         handles, labels = row[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=MOST // 2)
         figure.suptitle(heading, parse_math=False)
         save(figure, folder / "overview.png")
-    return captions
 
 
 def _draw(axes: Any, picture: Picture, found: list[Curve]) -> None:
-    kept = at_most(*_ends(found))
     for curve in found:
-        if curve.optimizer in kept:
-            axes.plot(curve.x, curve.mean, **line(curve.optimizer, len(curve.x)))
-            colour = PALETTE[curve.optimizer].colour
-            axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, lw=0)
+        axes.plot(curve.x, curve.mean, **line(curve.optimizer, len(curve.x)))
+        colour = PALETTE[curve.optimizer].colour
+        axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, lw=0)
     axes.set(xlabel=picture.x_label, ylabel=picture.y_label)
     axes.set_xscale("log" if picture.log_x else "linear")
     axes.set_yscale("log" if picture.log else "linear")
     axes.set_ylim(y_range(found, picture.log))
-
-
-def _ends(found: list[Curve]) -> tuple[list[str], dict[str, float]]:
-    """Whose curves they are, and where each ended."""
-    ends = {curve.optimizer: float(curve.mean[-1]) for curve in found}
-    return list(ends), ends
 
 
 def step(axes: Any, name: str, x: Any, y: Any) -> None:

@@ -48,6 +48,11 @@ results: $(VENV)/.installed
 	$(BIN)/trainopt compare digits-softmax --optimizers $(ALL) \
 		--epochs 20 --seeds 10 --tune 32 --out results/digits-softmax
 
+# Every report of results/ drawn again in a copy: are its tables the committed ones?
+.PHONY: results-check
+results-check: $(VENV)/.installed
+	$(BIN)/python tests/results/regenerate.py
+
 # The studies, from their committed protocols: hours, half an hour, 10 minutes, seconds, hours.
 .PHONY: studies
 studies: $(VENV)/.installed

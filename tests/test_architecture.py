@@ -24,7 +24,7 @@ LAYERS = [
     {"harness"},
     {"convex", "deep", "theory"},
     {"speed"},
-    {"comparison"},
+    {"comparison", "reports"},
     {"commands", "bench"},
     {"cli", "__main__"},
 ]

@@ -134,7 +134,13 @@ def test_a_wrong_option_is_refused_before_anything_is_written(
     [
         ("run.json", '{"a', "it has no run.json that can be read"),
         ("run.json", '{"identity": 3}', "but something else"),
-        ("run.json", '{"command": "trainopt study convex"}', "but of `trainopt study convex`: run"),
+        (
+            "run.json",
+            '{"command": "trainopt study convex"}',
+            "finished: run `trainopt study convex` again",
+        ),
+        ("run.json", '{"functions": {}}', "curves.parquet"),
+        ("run.json", "{}", "name another folder"),
         ("runs.parquet", "x", "remove it, and `trainopt compare`"),
         ("runs.parquet", None, "makes them"),
     ],

@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from trainopt.convex.comparison_report import text_table
+from trainopt.convex.comparison_report import terminal_cells
+from trainopt.convex.comparison_tables import final_table
 from trainopt.convex.names import TITLES
 from trainopt.convex.protocol import read_protocol
 from trainopt.convex.tables import Results, headline
-from trainopt.harness.statistics import final_table
+from trainopt.harness.terminal import rich_table
 from trainopt.memory import human_bytes
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +41,7 @@ def test_tables_in_the_readme_are_those_of_the_results(name):
     table = final_table(pd.read_parquet(ROOT / "results" / name / "runs.parquet"))
     console = Console(width=200)
     with console.capture() as captured:
-        console.print(text_table(table))
+        console.print(rich_table(terminal_cells(table)))
     lines = [line.rstrip() for line in captured.get().splitlines()]
     assert "\n".join(lines) in (ROOT / "README.md").read_text()
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -25,9 +25,6 @@ from trainopt.harness.terminal import sentences
 from trainopt.speed.cli import speed
 from trainopt.stopping import resumable
 from trainopt.theory.cli import memory, nonconvex, theory
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class _Commands(TyperGroup):
@@ -168,14 +165,13 @@ def compare(
     from trainopt.convex.comparison import compare as run_comparison
     from trainopt.harness.secrets import shown
 
-    trials = 16 if tune is None else tune
     with resumable(out if storage is None else f"{out} and {shown(storage)}"):
         table = run_comparison(
             problem,
             names.DEFAULT if optimizers is None else optimizers,
             epochs=10 if epochs is None else epochs,
             seeds=5 if seeds is None else seeds,
-            tune=trials,
+            tune=16 if tune is None else tune,
             out=out,
             data=data,
             target=target,
@@ -184,7 +180,9 @@ def compare(
             storage=storage,
             progress=True,
         )
-    _end(table, trials > 0, out)
+    from trainopt.convex.comparison_report import show_table
+
+    show_table(table, out)
 
 
 @app.command("list")
@@ -233,23 +231,15 @@ def _show_names(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ..
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder that `trainopt compare` made.")],
+    folder: Annotated[Path, typer.Argument(help="What a command with --out made.")],
+    protocol: Annotated[
+        Path | None, typer.Option(help="Of a study: its protocol. Default: the committed one.")
+    ] = None,
 ) -> None:
-    """Draw the report of a results folder again."""
-    from trainopt.convex.comparison_report import write_report
-    from trainopt.harness.folder import Folder
+    """Draw the report of any results folder again, and print what it says."""
+    from trainopt.reports import report as draw
 
-    results = Folder.load(folder)
-    _end(write_report(results), results.manifest["identity"]["tune"] > 0, folder)
-
-
-def _end(table: pd.DataFrame, searched: bool, folder: Path) -> None:
-    """Print the final table, what it says, and where the report is."""
-    from trainopt.convex.comparison_report import text_table, verdict
-    from trainopt.harness.terminal import say, show
-
-    show(text_table(table))
-    say(f"\n{verdict(table, searched)}\nReport: {folder / 'report.html'}")
+    draw(folder, protocol)
 
 
 app.command()(speed)

@@ -98,6 +98,7 @@ def compare(
     from trainopt.deep.comparison import finished, size_named
     from trainopt.deep.own import named, own_world
     from trainopt.deep.protocol import read_protocol
+    from trainopt.deep.report import write_report
     from trainopt.deep.world import Deep
     from trainopt.harness.optimizers import names_in
 
@@ -131,9 +132,10 @@ def compare(
         tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder,
         nullcontext() if isinstance(problem, str) else named(world),
     ):
-        return finished(
-            world, Path(folder), storage, workers, progress, report=out is not None
-        ).final
+        results = finished(world, Path(folder), storage, workers, progress)
+        if out is not None:
+            write_report(results, Path(out))
+        return results.final
 
 
 def refuse(options: Mapping[str, object], why: str) -> None:

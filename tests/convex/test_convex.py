@@ -24,6 +24,7 @@ import trainopt
 from trainopt.commands import app
 from trainopt.convex.batched_steps import METHODS
 from trainopt.convex.protocol import read_protocol
+from trainopt.convex.report import verdict
 from trainopt.convex.tables import Results, headline
 from trainopt.convex.world import Convex
 from trainopt.errors import InputError
@@ -309,10 +310,12 @@ def test_the_command_reports_what_the_tables_say(whole, tiny):
             assert summary.loc[name, "win:adam"] == (rows.verdict == "win").sum()
     for sentence in headline(results):
         assert sentence in page
+    for sentence in verdict(results):
+        assert f"<p>{sentence}</p>" in page
         assert sentence in done.stdout
     for picture in ("forest-adam.png", "profiles.png", "ranks.png", "best-of-k.png", "curves.png"):
-        assert picture in page
         assert (whole / picture).stat().st_size > 10_000
+    assert page.count('<img src="data:image/png;base64,') == 7
     assert "Skipped, and not counted: covtype-softmax" in page
     # One of the numbers, from the runs themselves.
     runs = pd.read_parquet(whole / "runs.parquet")

@@ -9,11 +9,12 @@ import pytest
 from rich.console import Console
 
 from trainopt import compare
-from trainopt.convex.comparison_report import text_table, verdict, write_report
+from trainopt.convex.comparison_report import details, terminal_cells, verdict, write_report
+from trainopt.convex.comparison_tables import final_table
 from trainopt.harness.curves import PICTURES, curves, pictures, y_range
 from trainopt.harness.folder import Folder
 from trainopt.harness.plots import save_pngs
-from trainopt.harness.statistics import final_table
+from trainopt.harness.terminal import rich_table
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +26,9 @@ def results(tmp_path_factory):
 
 def test_the_page_holds_everything_itself(results):
     page = (results / "report.html").read_text()
-    assert "Plotly.newPlot" in page
-    assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=.(?!data:)", page)
     for title in ("Full-TO", "TO, α = 0", "ADAM"):
-        assert f"<td>{title}</td>" in page
+        assert f'<th scope="row">{title}</th>' in page
     table = final_table(pd.read_parquet(results / "runs.parquet")).set_index("optimizer")
     assert f"{table.loc['full', 'train_loss']:.5f} ± " in page
     assert "11 weights" in page
@@ -110,18 +110,19 @@ def finals(**losses):
 
 def test_the_verdict_is_what_removing_A_changes_not_what_two_searches_found():
     """Another search of α = 0 ended 10 % higher; at the same settings it is 0.0001."""
-    text = verdict(
-        final_table(
-            finals(
-                diagonal=[0.5000, 0.5100],
-                diagonal_alpha0=[0.5001, 0.5101],
-                alpha0=[0.55, 0.56],
-                adam=[0.6, 0.6],
-            )
-        ),
-        searched=True,
+    table = final_table(
+        finals(
+            diagonal=[0.5000, 0.5100],
+            diagonal_alpha0=[0.5001, 0.5101],
+            alpha0=[0.55, 0.56],
+            adam=[0.6, 0.6],
+        )
     )
-    assert text.startswith("Diagonal-TO ended with the lowest training loss")
+    assert verdict(table, "p") == [
+        "On p, Diagonal-TO ends 16 % lower than the best of the others, ADAM.",
+        "Learning A makes Diagonal-TO better than α = 0.",
+    ]
+    text = details(table, searched=True)
     assert "the luck of their searches" in text
     assert "changes by +0.0001 [+0.0001, +0.0001] for Diagonal-TO (95 % intervals" in text
     assert text.endswith("α = 0 with a search of its own ended at 0.55500.")
@@ -131,19 +132,29 @@ def test_the_verdict_is_what_removing_A_changes_not_what_two_searches_found():
 def test_the_verdict_says_where_seeds_tell_nothing():
     # Differences 1, 2, 3 tenths: 0.2 ± 4.3027 · 0.1/√3 (Student, 2 degrees of freedom).
     noisy = {"full": [1.0, 1.0, 1.0], "full_alpha0": [1.1, 1.2, 1.3]}
-    text = verdict(final_table(finals(**noisy)), searched=False)
+    noisy_table = final_table(finals(**noisy))
+    text = details(noisy_table, searched=False)
     assert "changes by +0.2 [-0.048, +0.45] for Full-TO" in text
     assert text.endswith("These seeds can't tell that from no change.")
     assert "luck" not in text
-    one = verdict(final_table(finals(full=[1.0], full_alpha0=[1.2])), searched=False)
+    level = finals(full=[1.0, 1.2, 1.4], adam=[1.1, 1.3, 1.6])
+    assert verdict(final_table(level), "p") == [
+        "On p, Full-TO ends level, as far as seeds tell, with the best of the others, ADAM."
+    ]
+    other = finals(**noisy, alpha0=[0.9, 0.9, 0.9], adam=[0.8, 0.8, 0.8])
+    assert verdict(final_table(other), "p") == [
+        "On p, ADAM ends 20 % lower than the best Trainable Optimizer, Full-TO.",
+        "Learning A gains nothing over α = 0.",
+    ]
+    one = details(final_table(finals(full=[1.0], full_alpha0=[1.2])), searched=False)
     assert "changes by +0.2 for Full-TO" in one
     assert one.endswith("That is too few seeds to tell it from no change.")
 
 
 def test_the_verdict_with_divergence():
-    assert verdict(final_table(finals(full=[math.inf])), True) == "Every optimizer diverged."
+    assert verdict(final_table(finals(full=[math.inf])), "p") == ["On p, every optimizer diverged."]
     half = finals(full=[1.0, 1.0], full_alpha0=[math.inf, 1.0], rankone=[math.inf], sgd=[2.0])
-    text = verdict(final_table(half), searched=True)
+    text = details(final_table(half), searched=True)
     assert "changes by ∞ for Full-TO" in text
 
 
@@ -154,7 +165,8 @@ def test_no_p_value_is_printed(results):
     )
     console = Console(width=200)
     with console.capture() as shown:
-        console.print(text_table(final_table(pd.read_parquet(results / "runs.parquet"))))
+        cells = terminal_cells(final_table(pd.read_parquet(results / "runs.parquet")))
+        console.print(rich_table(cells))
     header = shown.get().splitlines()[0].split()
     assert "p" not in header
     assert "learning" in header

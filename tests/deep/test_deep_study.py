@@ -12,7 +12,7 @@ import trainopt
 from trainopt.commands import app
 from trainopt.deep import world as deep_world
 from trainopt.deep.protocol import read_protocol
-from trainopt.deep.report import write_deep_report
+from trainopt.deep.report import draw_report
 from trainopt.deep.tables import Results, headline
 from trainopt.deep.world import Deep
 from trainopt.errors import InputError
@@ -97,7 +97,13 @@ def test_the_command_and_its_report(protocol_file, tmp_path):
     command = ["study", "deep", "--protocol", str(protocol_file), "--out", str(out)]
     done = CliRunner().invoke(app, [*command, "--size", "cpu", "--workers", "1"])
     assert done.exit_code == 0, done.output
-    for word in ("CNN on MNIST", "AdamW on Ĝ", "TO, α = 0", "against AdamW", "Report:"):
+    for word in (
+        "CNN on MNIST",
+        "AdamW on Ĝ",
+        "TO, α = 0",
+        "the best Trainable Optimizer",
+        "Report:",
+    ):
         assert word in done.stdout
     protocol = read_protocol(protocol_file)
     found = Results.load(out, protocol)
@@ -124,7 +130,7 @@ def test_the_command_and_its_report(protocol_file, tmp_path):
     (out / "trials.log").unlink()
     (out / "report.html").unlink()
     run(Deep(protocol), out, None, 1, show=False)
-    write_deep_report(Results.load(out, protocol), out)
+    draw_report(Results.load(out, protocol), out)
     assert (out / "report.html").exists()
     assert not (out / "trials.log").exists()
 

@@ -5,10 +5,20 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from trainopt.harness.significance import compared, counted, holm, interval, t_p, wilcoxon_p
-from trainopt.harness.statistics import counts_text
+from trainopt.harness import statistics
+from trainopt.harness.statistics import (
+    T_ALONE,
+    bootstrap,
+    counted,
+    counts_text,
+    holm,
+    t_and_wilcoxon,
+    t_p,
+    wilcoxon_p,
+)
 
 
 def test_holm_by_hand():
@@ -45,11 +55,15 @@ def test_t_by_hand():
 
 
 def test_bootstrap_interval():
-    low, high = interval(np.random.default_rng(0).normal(1.0, 1.0, 200), 2000)
+    low, high = bootstrap(np.random.default_rng(0).normal(1.0, 1.0, 200), 0.95, 2000)
     assert low < 1.0 < high
     assert high - low == pytest.approx(2 * 1.96 / math.sqrt(200), rel=0.15)
-    assert interval(np.full(4, 0.5), 100) == (0.5, 0.5)
-    assert all(map(math.isnan, interval(np.array([1.0, math.inf]), 100)))
+    assert bootstrap(np.full(4, 0.5), 0.95, 100) == (0.5, 0.5)
+    assert all(map(math.isnan, bootstrap(np.array([1.0, math.inf]), 0.95, 100)))
+
+
+def compared(table, reference, tests):
+    return statistics.compared(table, reference, 0.05, tests, problem="case", value="final")
 
 
 def finals(**values):
@@ -72,7 +86,7 @@ def test_verdicts_of_constructed_cases():
         level={"adam": adam, "new": adam + noise - noise.mean()},
         diverged={"adam": adam, "new": np.full(12, np.inf)},
     )
-    found = compared(table, "adam", 0.05, 200).set_index("case")
+    found = compared(table, "adam", t_and_wilcoxon(200)).set_index("case")
     assert found.verdict.to_dict() == {
         "better": "win",
         "diverged": "loss",
@@ -96,7 +110,7 @@ def test_too_few_seeds_are_no_tie(seeds, verdict):
     """Five cases, every seed far better: 5 · 2/2⁵ = 0.31 and 5 · 2/2⁶ = 0.16 are above 0.05."""
     noise = np.linspace(-0.1, 0.1, seeds) ** 3
     table = finals(**{f"case{i}": {"adam": noise, "new": noise * i - 3} for i in range(5)})
-    found = compared(table, "adam", 0.05, 10)
+    found = compared(table, "adam", t_and_wilcoxon(10))
     assert found.verdict.tolist() == [verdict] * 5
     words = {"too few seeds": "too few seeds to tell", "win": "5 / 0 / 0"}
     assert counts_text(counted(found).loc["new"]) == words[verdict]
@@ -104,6 +118,63 @@ def test_too_few_seeds_are_no_tie(seeds, verdict):
 
 def test_only_common_pairs_count():
     table = finals(a={"adam": [0.0, 1.0, 2.0], "new": [0.0, 1.0]}, b={"adam": [0.0, 1.0]})
-    found = compared(table, "adam", 0.05, 100)
+    found = compared(table, "adam", t_and_wilcoxon(100))
     assert found.case.tolist() == ["a"]
     assert found.difference.tolist() == [0.0]
+
+
+def losses(values):
+    rows = [
+        {"case": case, "optimizer": name, "seed": seed, "final": loss}
+        for (case, name), runs in values.items()
+        for seed, loss in enumerate(runs)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_intervals_p_values_and_holm():
+    mine, ref = [1.0, 1.1, 0.9], [2.0, 2.12, 1.91]
+    near, far = [1.0, 1.4, 0.7], [1.1, 1.2, 0.9]
+    table = compared(
+        losses({("a", "x"): mine, ("a", "ref"): ref, ("b", "x"): near, ("b", "ref"): far}),
+        "ref",
+        T_ALONE,
+    ).set_index("case")
+    test = stats.ttest_rel(mine, ref)
+    interval = test.confidence_interval(0.95)
+    assert table.loc["a", "difference"] == pytest.approx(sum(mine) / 3 - sum(ref) / 3)
+    assert table.loc["a", ["low", "high"]].tolist() == pytest.approx(list(interval))
+    assert table.loc["a", "p_t"] == pytest.approx(2 * test.pvalue)  # the smaller of two
+    assert table.loc["a", "verdict"] == "win"
+    assert table.loc["b", "p_t"] == pytest.approx(stats.ttest_rel(near, far).pvalue)
+    assert table.loc["b", "verdict"] == "tie"
+
+
+def test_divergence_is_a_loss_and_both_alike_a_tie():
+    table = compared(
+        losses(
+            {
+                ("a", "x"): [1.0, math.inf],
+                ("a", "ref"): [1.0, 1.0],
+                ("b", "x"): [1.0, 1.0],
+                ("b", "ref"): [math.inf, math.inf],
+                ("c", "x"): [math.inf, 1.0],
+                ("c", "ref"): [1.0, math.inf],
+            }
+        ),
+        "ref",
+        T_ALONE,
+    ).set_index("case")
+    assert table.verdict.to_dict() == {"a": "loss", "b": "win", "c": "tie"}
+    assert table.loc["a", "difference"] == math.inf
+    assert math.isnan(table.loc["c", "difference"])
+
+
+def test_one_seed_or_no_reference_says_nothing():
+    one = losses({("a", "x"): [1.0], ("a", "ref"): [2.0]})
+    found = compared(one, "ref", T_ALONE)
+    assert found.verdict.tolist() == ["too few seeds"]
+    assert counted(found).loc["x", ["win", "tie", "loss"]].tolist() == [0, 0, 0]
+    two = losses({("a", "x"): [1.0, 3.0], ("a", "ref"): [2.0, 2.0]})
+    assert compared(two, "ref", T_ALONE).verdict.tolist() == ["tie"]  # two could have told
+    assert compared(one, "other", T_ALONE).empty

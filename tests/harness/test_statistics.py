@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from trainopt.harness.statistics import final_table, half_width, paired_p, rho, smallest_p
+from trainopt.convex.comparison_tables import final_table
+from trainopt.harness.statistics import half_width, paired_p, rho, smallest_p
 
 
 def test_half_width():

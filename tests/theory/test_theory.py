@@ -66,7 +66,8 @@ def test_the_study_writes_and_goes_on(tmp_path, monkeypatch):
     said = []
     slopes = run_theory(60, 2, tmp_path, said.append)
     assert {p.name for p in tmp_path.iterdir()} - {".lock"} == {
-        "curves.parquet", "slopes.csv", "sweep.csv", "run.json", "rates.png", "sweep.png",
+        "curves.parquet", "slopes.csv", "sweep.csv", "run.json", "rates.png", "report.html",
+        "sweep.png",
     }  # fmt: skip
     assert len(slopes) == 2 * 6 * 2
     assert len(said) == 2 * 6 + 1

@@ -31,29 +31,19 @@ def convex(
 
     The same command goes on where an interrupted one stopped.
     """
-    from rich.table import Table
-
     from trainopt.convex.protocol import read_protocol
-    from trainopt.convex.report import summary_cells, write_convex_report
-    from trainopt.convex.tables import Results, headline
+    from trainopt.convex.report import draw_report
+    from trainopt.convex.tables import Results
     from trainopt.convex.world import Convex
     from trainopt.harness.provenance import cores
     from trainopt.harness.run import run
     from trainopt.harness.secrets import shown
-    from trainopt.harness.terminal import say, show
 
     folder = out or Path("runs") / ("convex-quick" if quick else "convex")
     chosen = read_protocol(protocol, quick)
     with resumable(folder if storage is None else shown(storage)):
         run(Convex(chosen), folder, storage, workers or cores(), show=True)
-        results = Results.load(folder, chosen)
-        summary = write_convex_report(results, folder)
-    columns, rows = summary_cells(summary, results.references)
-    table = Table(*columns, box=None, padding=(0, 1))
-    for row in rows:
-        table.add_row(*row)
-    show(table)
-    say("\n" + "\n".join(headline(results)) + f"\nReport: {folder / 'report.html'}")
+        draw_report(Results.load(folder, chosen), folder)
 
 
 def secant(
@@ -71,14 +61,13 @@ def secant(
     """
     from trainopt.convex.protocol import read_protocol
     from trainopt.convex.secant import run_secant
-    from trainopt.convex.secant_tables import write_secant
+    from trainopt.convex.secant_tables import draw_report
     from trainopt.convex.tables import Results
-    from trainopt.harness.terminal import say
 
     results = Results.load(convex, read_protocol(protocol))
     with resumable(out):
         run_secant(results, out, show=True)
-    say(write_secant(results, out))
+    draw_report(results, out)
 
 
 def sensitivity(

@@ -11,7 +11,7 @@ from trainopt.convex.initial import REFERENCE
 from trainopt.harness.folder import write_whole
 from trainopt.harness.markdown import Cells, markdown
 from trainopt.harness.names import OPTIMIZER_TITLES
-from trainopt.harness.significance import compared
+from trainopt.harness.statistics import compared, t_and_wilcoxon
 
 _LEVEL = 0.05
 
@@ -32,7 +32,8 @@ def against_zero(runs: pd.DataFrame) -> pd.DataFrame:
     """Every start against zero, case by case: the columns of `compared`, and learner and start."""
     pieces = []
     for learner, part in runs.groupby("learner", sort=False):
-        found = compared(part, f"{learner}: {REFERENCE}", _LEVEL, resamples=2000)
+        reference, tests = f"{learner}: {REFERENCE}", t_and_wilcoxon(resamples=2000)
+        found = compared(part, reference, _LEVEL, tests, problem="case", value="final")
         names = found.optimizer.str.removeprefix(f"{learner}: ")
         pieces.append(found.assign(learner=learner, start=names))
     table: pd.DataFrame = pd.concat(pieces, ignore_index=True).drop(columns="optimizer")

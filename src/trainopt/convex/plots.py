@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from trainopt.convex.names import OURS, STYLES, TITLES
+from trainopt.convex.names import OURS, TITLES
 from trainopt.convex.tables import Results
 from trainopt.harness.outcomes import FLOOR
-from trainopt.harness.plots import RC
+from trainopt.harness.palette import PALETTE, VERDICTS, at_most
+from trainopt.harness.plots import (
+    FOREST_TEXT,
+    RC,
+    Forest,
+    forest,
+    line,
+    names_below,
+    save,
+    step,
+)
 from trainopt.harness.ranking import Ranking, best_of, cliques, profile
 from trainopt.harness.statistics import counts_text
 
-_CURVES = (*OURS, "alpha0", "adam", "adam-constant", "schedulefree-sgd", "svrg", "saga", "lbfgs")
-_VERDICTS = {"win": "#009E73", "tie": "#888888", "loss": "#D55E00"}
+_CURVES = (*OURS, "alpha0", "adam", "schedulefree-sgd", "lbfgs")
 
 
 def save_pictures(results: Results, out: Path) -> dict[str, str]:
@@ -28,33 +36,32 @@ def save_pictures(results: Results, out: Path) -> dict[str, str]:
     with mpl.rc_context(RC):
         for reference in results.references:
             name = f"forest-{reference}.png"
-            _save(_forest(results.against(reference), results.cases), out / name)
+            save(_forest(results, reference), out / name)
             captions[name] = (
-                f"Paired differences to {TITLES[reference]} in log₁₀(F − F*), in decades: left of "
-                "0 is better. Bars are 95 % bootstrap intervals over seeds; green wins, orange "
-                "losses, after Holm's correction. A diverged run is at the right edge."
+                f"Paired differences to {TITLES[reference]} in log₁₀(F − F*), in decades, with "
+                f"their 95 % bootstrap intervals over seeds: {FOREST_TEXT}"
             )
         name = "profiles.png"
-        _save(_profiles(results), out / name)
+        save(_profiles(results), out / name)
         captions[name] = (
             f"Performance profiles: the share of cases solved (F − F* down to "
             f"{protocol.profile_target:g} of its start) within τ times the best solver's passes, "
             "and seconds."
         )
         name = "ranks.png"
-        _save(_ranks({column: results.rank(column) for column in _RANKED}), out / name)
+        save(_ranks({column: results.rank(column) for column in _RANKED}), out / name)
         captions[name] = (
             "Mean ranks over all cases; a bar joins optimizers that Nemenyi's test doesn't "
             "tell apart."
         )
         name = "best-of-k.png"
-        _save(_best_of_k(results.trials, protocol.main), out / name)
+        save(_best_of_k(results.trials, protocol.main), out / name)
         captions[name] = (
             "The best of the first K trials, in decades above the best trial of any optimizer, "
             "mean over cases and searches: what a smaller or larger tuning budget buys."
         )
         name = "curves.png"
-        _save(_curves(results), out / name)
+        save(_curves(results), out / name)
         captions[name] = "F − F* against passes over the data, geometric mean over runs."
     return captions
 
@@ -62,35 +69,15 @@ def save_pictures(results: Results, out: Path) -> dict[str, str]:
 _RANKED = {"final": "F − F* at the end", "area": "area over passes", "area_seconds": "over seconds"}
 
 
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path)
-
-
-def _forest(comparison: pd.DataFrame, cases: list[str]) -> Figure:
-    shown_ones = [name for name in OURS if name in set(comparison.optimizer)]
-    size = (1.5 + 3.6 * len(shown_ones), 1.6 + 0.27 * len(cases))
-    figure = Figure(figsize=size, dpi=120, layout="constrained")
-    panels = figure.subplots(1, len(shown_ones), sharey=True, squeeze=False)[0]
-    for axes, optimizer in zip(panels, shown_ones, strict=True):
-        rows = comparison[comparison.optimizer == optimizer].set_index("case").reindex(cases)
-        finite = rows.difference.replace(np.inf, np.nan).abs()
-        edge = float(max(finite.max(), 0.5)) * 1.1
-        y = np.arange(len(cases))[::-1]
-        shown = rows.difference.clip(-edge, edge).to_numpy()
-        for i, (at, row) in enumerate(zip(y, rows.to_dict("records"), strict=True)):
-            colour = _VERDICTS.get(row["verdict"], "#888888")
-            axes.plot([row["low"], row["high"]], [at, at], color=colour, linewidth=2)
-            axes.plot(shown[i], at, "o", color=colour, markersize=4)
-        counts = rows.verdict.value_counts().reindex(list(_VERDICTS), fill_value=0)
-        axes.axvline(0, color="#333333", linewidth=1)
-        axes.set(
-            xlim=(-edge, edge),
-            xlabel="decades",
-            yticks=y,
-            title=f"{TITLES[optimizer]}: " + counts_text(counts, "{} win, {} tie, {} loss"),
-        )
-        axes.set_yticklabels(cases, fontsize=9)
-    return figure
+def _forest(results: Results, reference: str) -> Figure:
+    comparison = results.against(reference)
+    panels = []
+    for name in results.ours:
+        rows = comparison[comparison.optimizer == name].set_index("case").reindex(results.cases)
+        counts = rows.verdict.value_counts().reindex(list(VERDICTS), fill_value=0)
+        words = counts_text(counts, "{} win, {} tie, {} loss")
+        panels.append(Forest(f"{TITLES[name]}: {words}", rows))
+    return forest(panels, results.cases, "decades", columns=len(panels))
 
 
 def _profiles(results: Results) -> Figure:
@@ -101,30 +88,14 @@ def _profiles(results: Results) -> Figure:
             results.costs(column).drop(columns=["fixed-b", "lagged"], errors="ignore")
         )
         end = min(float(taus[-1]), 100.0) * 1.1
-        for name in shares:
-            _step(
-                axes,
-                str(name),
-                np.append(taus, end),
-                np.append(shares[name], shares[name].iloc[-1]),
-            )
+        unsolved = {str(name): -float(shares[name].mean()) for name in shares}
+        for name in at_most(unsolved, unsolved):
+            last = shares[name].iloc[-1]
+            step(axes, name, np.append(taus, end), np.append(shares[name], last))
         axes.set(xscale="log", xlim=(1, end), ylim=(0, 1.02), xlabel=f"τ, {label}")
         axes.set_ylabel("share of cases solved")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
     return figure
-
-
-def _step(axes: Any, name: str, x: Any, y: Any) -> None:
-    style = STYLES[name]
-    axes.step(
-        x,
-        y,
-        where="post",
-        color=style.colour,
-        linewidth=style.width,
-        linestyle="--" if style.dashed else "-",
-        label=TITLES[name],
-    )
 
 
 def _ranks(rankings: dict[str, Ranking]) -> Figure:
@@ -134,7 +105,9 @@ def _ranks(rankings: dict[str, Ranking]) -> Figure:
     ):
         ranks = found.ranks
         y = np.arange(len(ranks))[::-1]
-        axes.scatter(ranks, y, c=[STYLES[str(name)].colour for name in ranks.index], zorder=3)
+        for name, rank, at in zip(ranks.index, ranks, y, strict=True):
+            style = PALETTE[str(name)]
+            axes.plot(rank, at, style.marker, color=style.colour, markersize=7, zorder=3)
         for place, (first, last) in enumerate(cliques(ranks, found.critical_difference)):
             x = ranks.max() + 0.35 + 0.22 * place
             axes.plot([x, x], [y[first], y[last]], color="#333333", linewidth=3)
@@ -151,8 +124,9 @@ def _best_of_k(trials: pd.DataFrame, main: int) -> Figure:
     figure = Figure(figsize=(9.5, 5.2), dpi=120, layout="constrained")
     axes = figure.subplots()
     table = best_of(trials[trials.number < main])
-    for name in table:
-        _step(axes, str(name), table.index, table[name])
+    ends = {str(name): float(table[name].iloc[-1]) for name in table}
+    for name in at_most(ends, ends):
+        step(axes, name, table.index, table[name])
     axes.set(xlabel="trials K", ylabel="decades above the best", yscale="log")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
     return figure
@@ -184,16 +158,7 @@ def _curves(results: Results) -> Figure:
     for axes, case in zip(grid, results.cases, strict=False):
         for name, curve in mean_curves(results, case).items():
             if name in _CURVES:
-                style = STYLES[name]
-                axes.semilogy(
-                    curve.index,
-                    curve,
-                    color=style.colour,
-                    linewidth=style.width,
-                    linestyle="--" if style.dashed else "-",
-                    label=TITLES[name],
-                )
+                axes.semilogy(curve.index, curve, **line(name, len(curve)))
         axes.set_title(case, fontsize=10)
-    handles, labels = grid[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    names_below(figure, grid[0])
     return figure

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import math
-from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
-from trainopt.convex.names import ABLATIONS, OURS, STYLES, TITLES
+from trainopt.convex.names import ABLATIONS, TITLES, TO
 from trainopt.convex.plots import mean_curves, save_pictures
+from trainopt.convex.protocol import read_protocol
 from trainopt.convex.tables import Results, headline
-from trainopt.harness.folder import write_whole
+from trainopt.harness.folder import read_manifest
+from trainopt.harness.markdown import Cells
 from trainopt.harness.outcomes import first_reached
-from trainopt.harness.page import filled, html_table
-from trainopt.harness.provenance import commands, made_by
+from trainopt.harness.page import Report, Section, skipped, write_page
+from trainopt.harness.plots import rounded
 from trainopt.harness.statistics import TOO_FEW, counts_text
+from trainopt.harness.tables import cells, number
+from trainopt.harness.terminal import show_report
+from trainopt.harness.verdict import against, best_of, learning
 
 _FACTS = ("rows", "n", "d", "classes", "condition", "source", "licence")
+# What SecantTO is measured by.
+_RIVALS = ("adam", "schedulefree-sgd", "schedulefree-adamw")
 
 
-def write_convex_report(results: Results, out: Path) -> pd.DataFrame:
-    """Write report.html, its pictures and the CSV tables; return the summary."""
+def draw_report(results: Results, out: Path) -> None:
+    """Write report.html, its pictures and the CSV tables, and print what they say."""
+    summary = results.summary()
     tables = {
-        "summary": results.summary(),
+        "summary": summary,
         "comparison": pd.concat(
             [results.against(name).assign(reference=name) for name in results.references]
         ).set_index(["reference", "optimizer", "case"]),
@@ -40,40 +46,122 @@ def write_convex_report(results: Results, out: Path) -> pd.DataFrame:
     }
     for name, table in tables.items():
         table.to_csv(out / f"{name}.csv", float_format="%.5g")
-    captions = save_pictures(results, out)
-    page = filled(
-        "trainopt.convex",
-        "report.html",
-        facts=escape(_facts(results)),
-        headline="<br>".join(escape(sentence) for sentence in headline(results)),
-        summary=html_table(*summary_cells(tables["summary"], results.references)),
-        ablations=_html(tables["ablations"]),
-        pictures="\n".join(
-            f'<figure><img src="{name}" alt=""><figcaption>{escape(text)}</figcaption></figure>'
-            for name, text in captions.items()
-        ),
-        curves=_interactive(results),
-        cases=_html(tables["cases"]),
-        skipped=escape(_skipped(results)),
-        comparison=_html(_wide(results)),
-        targets=_html(tables["targets"]),
-        budgets=_html(_budgets(tables["budgets"])),
-        spread=_html(tables["search-spread"]),
-        command=escape(commands(results.manifest)),
-        provenance=escape(made_by(results.manifest)),
+    report = Report(
+        "Strongly convex problems",
+        _facts(results),
+        verdict(results),
+        _sections(results, tables, save_pictures(results, out)),
+        results.manifest,
     )
-    write_whole(out / "report.html", page.encode())
-    summary: pd.DataFrame = tables["summary"]
-    return summary
+    write_page(report, out)
+    show_report(report, out)
 
 
-def summary_cells(
-    summary: pd.DataFrame, references: tuple[str, ...]
-) -> tuple[list[str], list[list[str]]]:
+def verdict(results: Results) -> list[str]:
+    """What was found, in plain sentences: SecantTO where it ran, the best variant, learning A."""
+    protocol = results.protocol
+    reference = results.against(protocol.reference)
+    sentences = []
+    if "secant" in set(reference.optimizer):
+        rivals = {name: (TITLES[name], results.against(name)) for name in _RIVALS}
+        tuned = f", untuned, against optimizers tuned with {protocol.main} trials,"
+        sentences.append(against("secant", rivals, tuned))
+    called = {protocol.reference: "ADAM with the same decays"}
+    others = {
+        name: (called.get(name, TITLES[name]), results.against(name))
+        for name in results.references
+        if name != protocol.baseline
+    }
+    best = best_of(TO, reference)
+    sentences.append(
+        against(best, others, f", the best of the paper's variants on {len(results.cases)} cases,")
+    )
+    baseline = results.against(protocol.baseline)
+    return [*sentences, learning(TO, baseline, "α = 0, plain momentum")]
+
+
+def _sections(
+    results: Results, tables: dict[str, pd.DataFrame], pictures: dict[str, str]
+) -> list[Section]:
+    def table(name: str, corner: str = "") -> Cells:
+        return cells(tables[name], TITLES, corner)
+
+    return [
+        Section(
+            "All cases at once",
+            (
+                "Wins / ties / losses: after Holm's correction over the cases, both the paired "
+                "t-test and Wilcoxon's say lower, neither, or higher, on log₁₀(F − F*) at the end, "
+                "paired by seed. ρ = 100 · (L_ref − L) / L_ref from the mean final losses. Ranks: "
+                "1 is best.",
+            ),
+            {"Every optimizer": summary_cells(tables["summary"], results.references)},
+        ),
+        Section(
+            "Case by case",
+            ("Geometric means over runs. Choose a case; a box hides or shows a curve.",),
+            curves=_charts(results),
+        ),
+        Section("Pictures of all cases", figures=pictures),
+        Section("In numbers", tuple(headline(results))),
+        Section(
+            "What the gain is due to",
+            ("Diagonal-TO with a part removed, by the median over cases of the difference to it.",),
+            {"Parts removed": table("ablations")},
+        ),
+        Section("The cases", skipped(results.manifest), {"Cases": table("cases")}),
+        Section(
+            "Each case against ADAM",
+            tables={"Case by case": cells(case_by_case(results), TITLES, "case")},
+        ),
+        Section(
+            "Passes to a target",
+            (
+                "The median over runs of the passes until F − F* is the given part of its start; – "
+                "where fewer than half of the runs get there.",
+            ),
+            {"Passes": table("targets")},
+        ),
+        Section(
+            "How much the tuning budget matters",
+            tables={"Wins / ties / losses": cells(by_budget(tables["budgets"]), TITLES)},
+        ),
+        Section(
+            "How much the luck of the search matters",
+            (
+                "Standard deviation between independent searches of log₁₀(F − F*), in decades: "
+                "differences below it are not to be trusted, whatever their p over seeds.",
+            ),
+            {"Spread of the searches": table("search-spread")},
+        ),
+    ]
+
+
+def _charts(results: Results) -> dict[str, list[dict[str, Any]]]:
+    axes = {
+        "title": "Distance to the optimum",
+        "x": {"title": "passes over the data", "log": False},
+        "y": {"title": "F − F*", "log": True},
+    }
+    return {
+        case: [
+            axes
+            | {
+                "lines": {
+                    name: {"x": rounded(curve.index), "y": rounded(curve)}
+                    for name, curve in mean_curves(results, case).items()
+                }
+            }
+        ]
+        for case in results.cases
+    }
+
+
+def summary_cells(summary: pd.DataFrame, references: tuple[str, ...]) -> Cells:
     """The summary as texts: the columns' names, and the rows."""
     columns = ["optimizer"]
     for reference in references:
-        columns += [f"vs {TITLES[reference]}", "decades"]
+        columns += [f"vs {TITLES[reference]}", f"decades vs {TITLES[reference]}"]
     columns += ["ρ vs ADAM", "rank", "by area", "by seconds"]
     rows = []
     for name, row in summary.iterrows():
@@ -82,11 +170,10 @@ def summary_cells(
             counts = row[[f"{verdict}:{reference}" for verdict in ("win", "tie", "loss")]]
             counts.index = ["win", "tie", "loss"]
             cells.append("–" if counts.isna().any() else counts_text(counts))
-            cells.append(_signed(row[f"difference:{reference}"]))
-        rho = row[f"rho:{references[0]}"]
-        cells.append("–" if not math.isfinite(rho) else f"{rho:+.2f} %")
+            cells.append(number(row[f"difference:{reference}"], "+.2f"))
+        cells.append(number(row[f"rho:{references[0]}"], "+.2f", " %"))
         ranks = (row["rank:final"], row["rank:area"], row["rank:area_seconds"])
-        rows.append([*cells, *("–" if math.isnan(rank) else f"{rank:.1f}" for rank in ranks)])
+        rows.append([*cells, *(number(rank, ".1f") for rank in ranks)])
     return columns, rows
 
 
@@ -152,13 +239,11 @@ def cases(results: Results) -> pd.DataFrame:
     return table
 
 
-def _wide(results: Results) -> pd.DataFrame:
+def case_by_case(results: Results) -> pd.DataFrame:
     """Each case against the reference: decades and verdict of our variants and α = 0."""
     table = results.against(results.protocol.reference)
     pieces = {}
-    for name in (*OURS, results.protocol.baseline):
-        if name not in results.optimizers:
-            continue
+    for name in (*results.ours, results.protocol.baseline):
         part = table[table.optimizer == name].set_index("case").reindex(results.cases)
         pieces[f"{TITLES[name]}: decades"] = part.difference
         pieces[f"{TITLES[name]}: ρ %"] = part.rho
@@ -169,7 +254,7 @@ def _wide(results: Results) -> pd.DataFrame:
     return wide
 
 
-def _budgets(table: pd.DataFrame) -> pd.DataFrame:
+def by_budget(table: pd.DataFrame) -> pd.DataFrame:
     """Win / tie / loss against the reference in a column per set of cases and budget."""
     counts = table[["win", "tie", "loss"]].apply(counts_text, axis=1)
     wide = counts.unstack(["cases", "budget"])
@@ -188,77 +273,9 @@ def _facts(results: Results) -> str:
     )
 
 
-def _skipped(results: Results) -> str:
-    skipped = results.manifest["skipped"]
-    if not skipped:
-        return ""
-    return "Skipped, and not counted: " + " ".join(f"{k}: {v}" for k, v in skipped.items())
-
-
-def _interactive(results: Results) -> str:
-    """All curves of all cases in one figure, with a menu of the cases."""
-    figure = go.Figure()
-    owners = []
-    for case in results.cases:
-        for name, curve in mean_curves(results, case).items():
-            style = STYLES[name]
-            figure.add_trace(
-                go.Scatter(
-                    x=curve.index.tolist(),
-                    y=[float(f"{value:.4g}") for value in curve],
-                    name=TITLES[name],
-                    visible=case == results.cases[0],
-                    line={
-                        "color": style.colour,
-                        "width": style.width,
-                        "dash": "dash" if style.dashed else "solid",
-                    },
-                )
-            )
-            owners.append(case)
-    buttons = [
-        {"label": case, "method": "update", "args": [{"visible": [o == case for o in owners]}]}
-        for case in results.cases
-    ]
-    figure.update_layout(
-        template="plotly_white",
-        height=620,
-        updatemenus=[{"buttons": buttons, "x": 0.0, "xanchor": "left", "y": 1.12}],
-        xaxis_title="passes over the data",
-        yaxis={"title": "F − F*", "type": "log", "exponentformat": "power"},
-        hovermode="x unified",
-    )
-    html: str = figure.to_html(full_html=False, include_plotlyjs="cdn")
-    return html
-
-
-def _html(table: pd.DataFrame) -> str:
-    index = [str(name) for name in table.index.names]
-    columns = ["" if name == "None" else name for name in index] + [str(c) for c in table.columns]
-    rows = [
-        [
-            *(
-                TITLES.get(str(key), str(key))
-                for key in (keys if isinstance(keys, tuple) else (keys,))
-            ),
-            *(_cell(value) for value in row),
-        ]
-        for keys, row in zip(table.index, table.to_numpy(object), strict=True)
-    ]
-    return html_table(columns, rows)
-
-
-def _cell(value: object) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, float):
-        if math.isinf(value):
-            return "∞" if value > 0 else "−∞"
-        return f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.3g}"
-    return str(value)
-
-
-def _signed(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return f"{value:+.2f}" if math.isfinite(value) else "+∞"
+def draw_again(folder: Path, protocol: Path | None) -> None:
+    """Draw the report of a folder of the study, quick or not, and print it."""
+    kept = (read_manifest(folder) or {}).get("protocol")
+    chosen = read_protocol(protocol)
+    quick = read_protocol(protocol, quick=True)
+    draw_report(Results.load(folder, quick if quick.digest == kept else chosen), folder)

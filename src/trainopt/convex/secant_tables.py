@@ -10,15 +10,17 @@ import numpy as np
 import pandas as pd
 
 from trainopt.convex.names import TITLES
+from trainopt.convex.protocol import read_protocol
 from trainopt.convex.secant import CHUNKED, SECANTS, VARIANTS
 from trainopt.convex.secant_runs import STARTS, UNTUNED
 from trainopt.convex.secant_seconds import fastest
 from trainopt.convex.tables import Results
-from trainopt.harness.folder import write_whole
+from trainopt.harness.folder import read_manifest, write_whole
 from trainopt.harness.markdown import Cells, markdown
 from trainopt.harness.outcomes import FLOOR
-from trainopt.harness.significance import compared, counted
-from trainopt.harness.statistics import counts_text
+from trainopt.harness.page import Report, Section, write_page
+from trainopt.harness.statistics import compared, counted, counts_text, t_and_wilcoxon
+from trainopt.harness.terminal import show_report
 
 # The columns of the table of cases.
 _PEERS = ("adam", "schedulefree-sgd", "schedulefree-adamw", "momentum", "lbfgs", "saga")
@@ -83,7 +85,8 @@ def comparisons(finals: pd.DataFrame, level: float) -> pd.DataFrame:
             continue
         both = finals[finals.optimizer.isin([name, reference])]
         # Counts come from tests: of the intervals any do.
-        verdicts = compared(both, reference, level, resamples=2)
+        tests = t_and_wilcoxon(resamples=2)
+        verdicts = compared(both, reference, level, tests, problem="case", value="final")
         counts = counted(verdicts).loc[name]
         rows.append(
             {"optimizer": name, "reference": reference, "cases": len(verdicts)}
@@ -199,3 +202,56 @@ def _verdict(counts: pd.DataFrame, name: str, reference: str) -> tuple[str, str]
 
 def _minus(number: str) -> str:
     return number.replace("-", "−")
+
+
+def draw_again(folder: Path, protocol: Path | None) -> None:
+    """Write the tables of a folder again, from the convex study beside it, and its report."""
+    convex = folder.resolve().parent / "convex"
+    draw_report(Results.load(convex, read_protocol(protocol)), folder)
+
+
+def draw_report(convex: Results, folder: Path) -> None:
+    """Write the tables and report.html, and print what they say."""
+    write_secant(convex, folder)
+    counts = pd.read_csv(folder / "comparison.csv")
+    cases = pd.read_csv(folder / "cases.csv")
+    sections = [
+        Section(
+            "Against every other optimizer",
+            (
+                "Wins / ties / losses over the cases; decades: the median difference of "
+                "log₁₀(F − F*), negative is better.",
+            ),
+            {"SecantTO against": against(counts)},
+        ),
+        Section("What the order of the rows does", tables={"Fixed chunks": order(counts)}),
+        Section(
+            "Where every case ended",
+            ("log₁₀(F − F*): the median over seeds, and SecantTO's worst seed.",),
+            {"Ends": ends(cases)},
+        ),
+    ]
+    report = Report(
+        "SecantTO on the convex cases",
+        f"{cases.case.nunique()} cases; the others are tuned, SecantTO is not.",
+        verdict(counts),
+        sections,
+        read_manifest(folder) or {},
+    )
+    write_page(report, folder)
+    show_report(report, folder)
+
+
+def verdict(counts: pd.DataFrame) -> list[str]:
+    """The first SecantTO against the best of the others."""
+    name = next(variant.name for variant in SECANTS if variant.name in set(counts.optimizer))
+    rows = counts[counts.optimizer == name]
+    better = rows[rows.win > rows.loss]
+    first = (
+        f"{_TITLES[name]}, untuned, wins more cases than it loses against {len(better)} of the "
+        f"{len(rows)} others"
+    )
+    if len(better) == len(rows):
+        return [f"{first}."]
+    worse = ", ".join(_TITLES[other] for other in rows[rows.win < rows.loss].reference)
+    return [f"{first}; it loses more against {worse}." if worse else f"{first}, and never less."]

@@ -11,14 +11,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainopt.convex.names import ABLATIONS, TITLES, TO
+from trainopt.convex.names import ABLATIONS, OURS, TITLES, TO
 from trainopt.convex.protocol import Protocol, check_optimizers
 from trainopt.harness.folder import read_folder
 from trainopt.harness.optimizers import Settings
 from trainopt.harness.outcomes import by_seed, measured
 from trainopt.harness.ranking import Ranking, ranking
-from trainopt.harness.significance import compared, counted
-from trainopt.harness.statistics import SEARCH_LUCK, counts_text
+from trainopt.harness.statistics import (
+    SEARCH_LUCK,
+    compared,
+    counted,
+    counts_text,
+    t_and_wilcoxon,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +103,12 @@ class Results:
     def _compared(self) -> dict[str, pd.DataFrame]:
         return {}
 
-    def _compare(self, seeds: pd.DataFrame, reference: str) -> pd.DataFrame:
-        return compared(seeds, reference, self.protocol.level, self.protocol.resamples)
+    def _compare(
+        self, seeds: pd.DataFrame, reference: str, resamples: int | None = None
+    ) -> pd.DataFrame:
+        tests = t_and_wilcoxon(self.protocol.resamples if resamples is None else resamples)
+        level = self.protocol.level
+        return compared(seeds, reference, level, tests, problem="case", value="final")
 
     def means(self, column: str) -> pd.DataFrame:
         """The mean of a measure over seeds: cases are rows, optimizers columns."""
@@ -157,6 +166,11 @@ class Results:
         return [name for name in TITLES if name in there]
 
     @property
+    def ours(self) -> list[str]:
+        """The Trainable Optimizers that were run."""
+        return [name for name in OURS if name in set(self.runs.optimizer)]
+
+    @property
     def references(self) -> tuple[str, ...]:
         """What all are compared with."""
         names = (self.protocol.reference, "adam-constant", self.protocol.baseline)
@@ -178,7 +192,9 @@ class Results:
             for budget in budgets if cases else ():
                 seeds = by_seed(self.at(budget))
                 seeds = seeds[seeds.case.isin(cases)]
-                counts = counted(self._compare(seeds, protocol.reference)).reset_index()
+                # Counts come from tests: of the intervals any do.
+                found = self._compare(seeds, protocol.reference, resamples=2)
+                counts = counted(found).reset_index()
                 finals = seeds.groupby("optimizer", observed=True).final.mean()
                 counts["final"] = counts.optimizer.map(finals)
                 pieces.append(counts.assign(cases=title, budget=budget))

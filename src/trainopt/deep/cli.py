@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainopt.deep.tasks import TASKS
 from trainopt.errors import InputError
 from trainopt.stopping import resumable
 
 if TYPE_CHECKING:
     from trainopt.deep.protocol import Protocol
-    from trainopt.deep.tables import Results
 
 
 def deep(
@@ -91,7 +89,7 @@ def run_and_show(
         InputError: something given can't be used, or there is nothing to report on.
     """
     from trainopt.deep.comparison import finished
-    from trainopt.deep.report import write_deep_report
+    from trainopt.deep.report import draw_report
     from trainopt.deep.tables import Results
     from trainopt.deep.world import Deep
     from trainopt.harness.run import export
@@ -103,29 +101,9 @@ def run_and_show(
         if only_report:
             export(Deep(protocol), out, storage)
             results = Results.load(out, protocol)
-            write_deep_report(results, out)
         else:
-            results = finished(Deep(protocol), out, storage, workers, show=True, report=True)
-        _print(results, out)
-
-
-def _print(results: Results, out: Path) -> None:
-    from rich.table import Table
-
-    from trainopt.deep.report import COLUMNS, task_cells
-    from trainopt.deep.tables import headline
-    from trainopt.harness.terminal import say, show
-
-    for name in results.tasks:
-        table = Table(
-            *COLUMNS, title=TASKS[name].title, title_justify="left", box=None, padding=(0, 1)
-        )
-        for row in task_cells(results, name):
-            table.add_row(*row)
-        show(table)
-    for name, reason in results.manifest["skipped"].items():
-        say(f"{name} is skipped: {reason}")
-    say("\n" + "\n".join(headline(results)) + f"\nReport: {out / 'report.html'}")
+            results = finished(Deep(protocol), out, storage, workers, show=True)
+        draw_report(results, out)
 
 
 def _names(text: str, kind: str) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainopt.deep.report import write_deep_report
 from trainopt.deep.tables import Results
 from trainopt.deep.tasks import Size
 from trainopt.deep.world import Deep, device_of
@@ -13,7 +12,7 @@ from trainopt.harness.run import run
 
 
 def finished(
-    world: Deep, out: Path, storage: str | None, workers: int | None, show: bool, report: bool
+    world: Deep, out: Path, storage: str | None, workers: int | None, show: bool
 ) -> Results:
     """Run what is missing, and return the results.
 
@@ -23,7 +22,6 @@ def finished(
         storage: an Optuna storage URL; None keeps a journal in `out`.
         workers: processes; None: one for each core, or one for a GPU.
         show: draw a progress bar.
-        report: write the report into `out`.
 
     Raises:
         InputError: something given can't be used.
@@ -33,10 +31,7 @@ def finished(
     if workers is None:
         workers = 1 if size == "gpu" else cores()
     run(world, out, storage, workers, show)
-    results = Results.load(out, world.protocol)
-    if report:
-        write_deep_report(results, out)
-    return results
+    return Results.load(out, world.protocol)
 
 
 def size_named(text: str) -> Size:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from trainopt.deep.tables import TITLES, Results
 from trainopt.harness.markdown import Cells, markdown
 from trainopt.harness.optimizers import OPTIMIZERS
 from trainopt.harness.statistics import TOO_FEW
+from trainopt.harness.tables import number
 
 _MARKS = {"win": " ✓", "loss": " ✗", "tie": "", TOO_FEW: " ?"}
 
@@ -31,10 +31,11 @@ def losses(results: Results) -> Cells:
         [
             TITLES[str(name)],
             *(
-                _number(table.loc[name, task], 3) + _MARKS[verdicts.get((str(name), task), "tie")]
+                number(table.loc[name, task], ".3f")
+                + _MARKS[verdicts.get((str(name), task), "tie")]
                 for task in results.tasks
             ),
-            _number(rank, 1),
+            number(rank, ".1f"),
         ]
         for name, rank in results.ranks().items()
     ]
@@ -53,7 +54,7 @@ def learning(results: Results) -> Cells:
 
 def _differences(corner: str, table: pd.DataFrame, tasks: list[str]) -> Cells:
     def text(row: Any) -> str:
-        return _number(row["difference"], 4, sign=True) + _MARKS[row["verdict"]]
+        return number(row["difference"], "+.4f") + _MARKS[row["verdict"]]
 
     return _by_task(corner, table, tasks, text)
 
@@ -74,7 +75,7 @@ def cosines(results: Results) -> Cells:
     """The mean of cos(Ĝ, ∇F) over probes and seeds; in brackets that of the mini-batch gradient."""
 
     def text(row: Any) -> str:
-        return f"{_number(row['estimator_cos'], 2)} ({_number(row['gradient_cos'], 2)})"
+        return f"{number(row['estimator_cos'], '.2f')} ({number(row['gradient_cos'], '.2f')})"
 
     estimating = [name for name, entry in OPTIMIZERS.items() if not entry.is_gradient]
     table = results.final[results.final.optimizer.isin(estimating)]
@@ -103,11 +104,3 @@ def summary(results: Results) -> str:
 
 def _verdicts(table: pd.DataFrame) -> dict[tuple[str, str], str]:
     return {(row["optimizer"], row["task"]): row["verdict"] for row in table.to_dict("records")}
-
-
-def _number(value: Any, digits: int, sign: bool = False) -> str:
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    return f"{value:{'+' if sign else ''}.{digits}f}"

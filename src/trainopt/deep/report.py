@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +9,16 @@ import pandas as pd
 
 from trainopt.deep.plots import save_pictures
 from trainopt.deep.problem_tables import chosen, cosines, handed_over, learning, losses, summary
-from trainopt.deep.tables import TITLES, Results, counted, headline
+from trainopt.deep.protocol import read_protocol
+from trainopt.deep.tables import TITLES, Results, headline
 from trainopt.deep.tasks import TASKS
-from trainopt.harness.folder import write_whole
-from trainopt.harness.page import filled, html_table
-from trainopt.harness.provenance import commands, made_by
-from trainopt.harness.statistics import counts_text
+from trainopt.harness import verdict as words
+from trainopt.harness.folder import read_folder, write_whole
+from trainopt.harness.markdown import Cells
+from trainopt.harness.page import Figures, Report, Section, skipped, write_page
+from trainopt.harness.statistics import counted, counts_text
+from trainopt.harness.tables import number
+from trainopt.harness.terminal import show_report
 from trainopt.memory import human_bytes
 
 COLUMNS = (
@@ -25,114 +27,122 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def write_deep_report(results: Results, out: Path) -> None:
+def draw_report(results: Results, out: Path) -> None:
+    """Write the report, and print what it says."""
+    show_report(write_report(results, out), out)
+
+
+def write_report(results: Results, out: Path) -> Report:
     """Write report.html, its pictures, the CSV tables and summary.md."""
     references = (results.protocol.reference, results.protocol.baseline)
     comparison = pd.concat([results.against(name).assign(reference=name) for name in references])
     results.final.to_csv(out / "final.csv", index=False, float_format="%.5g")
-    comparison.to_csv(out / "comparison.csv", index=False, float_format="%.5g")
-    results.behind.to_csv(out / "estimated.csv", index=False, float_format="%.5g")
+    for name, table in (("comparison", comparison), ("estimated", results.behind)):
+        one_test = table.rename(columns={"p_t": "p"})
+        one_test.to_csv(out / f"{name}.csv", index=False, float_format="%.5g")
     write_whole(out / "summary.md", summary(results).encode())
     captions = save_pictures(results, out)
-    page = filled(
-        "trainopt.deep",
-        "report.html",
-        facts=escape(_facts(results)),
-        headline="<br>".join(escape(sentence) for sentence in headline(results)),
-        losses=html_table(*losses(results)),
-        summary=html_table(*_summary(results)),
-        learning=html_table(*learning(results)),
-        handed_over=html_table(*handed_over(results)),
-        estimated=html_table(*_behind(results)),
-        chosen=html_table(*chosen(results)),
-        cosines=html_table(*cosines(results)),
-        tasks="\n".join(_section(results, task, captions) for task in results.tasks),
-        pictures="\n".join(_figure(n, text) for n, text in captions.items() if "forest" in n),
-        skipped=escape(_skipped(results)),
-        settings=html_table(*_settings(results)),
-        command=escape(commands(results.manifest)),
-        provenance=escape(made_by(results.manifest)),
-    )
-    write_whole(out / "report.html", page.encode())
+    report = Report(
+        "Deep networks", _facts(results), verdict(results), _sections(results, captions),
+        results.manifest,
+    )  # fmt: skip
+    write_page(report, out)
+    return report
 
 
-def task_cells(results: Results, task: str) -> list[list[str]]:
-    """The table of one task as texts, a row per optimizer, under `COLUMNS`."""
-    verdicts = [
-        _of_task(results.against(name), task)
-        for name in (results.protocol.reference, results.protocol.baseline)
-    ]
-    rows = []
-    for row in results.final[results.final.task == task].to_dict("records"):
-        name = row["optimizer"]
-        diverged = f", {row['diverged']} diverged" if row["diverged"] else ""
-        rows.append(
-            [
-                TITLES[name] + diverged,
-                _number(row["val_loss"], 4) + f" ± {_number(row['half_width'], 4)}",
-                _number(row["best_loss"], 4),
-                _number(row["early_loss"], 4),
-                _number(row["val_accuracy"], 3),
-                *(_difference(table, name) for table in verdicts),
-                _number(row["steps_to"], 0),
-                _number(row["seconds_to"], 1),
-                _number(row["ms_per_step"], 1),
-                human_bytes(row["state_bytes"]),
-                _number(row["estimator_cos"], 2),
-                _number(row["gradient_cos"], 2),
-                _number(row["estimator_error"], 2),
-                _number(row["gradient_error"], 2),
-            ]
+def verdict(results: Results) -> list[str]:
+    """What was found, in plain sentences: the best variant, learning A, and Ĝ in place of g."""
+    protocol = results.protocol
+    reference, baseline = (results.against(n) for n in (protocol.reference, protocol.baseline))
+    sentences = []
+    ours = [name for name in ("diagonal", "rankone") if name in set(reference.optimizer)]
+    if ours:
+        best = words.best_of(ours, reference)
+        called = {protocol.reference: (TITLES[protocol.reference], reference)}
+        note = f", the best Trainable Optimizer on {len(results.tasks)} tasks,"
+        sentences.append(words.against(best, called, note))
+    ours = [name for name in ("diagonal", "rankone") if name in set(baseline.optimizer)]
+    if ours:
+        sentences.append(words.learning(ours, baseline, "α = 0, plain momentum"))
+    learned = set(results.learned.optimizer) if len(results.learned) else set()
+    handed = results.behind[results.behind.optimizer.isin(learned)] if learned else results.behind
+    if len(handed):
+        counts = counted(handed)[["win", "tie", "loss"]].sum()
+        text = counts_text(counts, "{:.0f} wins, {:.0f} ties, {:.0f} losses")
+        sentences.append(
+            f"Other optimizers that step along the learned Ĝ are {words.standing(counts)} the same "
+            f"on the mini-batch gradient ({text})."
         )
-    return rows
+    return sentences or ["No Trainable Optimizer has finished yet."]
 
 
-def _of_task(table: pd.DataFrame, task: str) -> pd.DataFrame:
-    part: pd.DataFrame = table[table.task == task].set_index("optimizer")
-    return part
-
-
-def _difference(table: pd.DataFrame, name: str) -> str:
-    if name not in table.index:
-        return "–"
-    row: Any = table.loc[name]
-    return f"{_signed(row.difference)} ({row.verdict})"
-
-
-def _summary(results: Results) -> tuple[list[str], list[list[str]]]:
-    columns, counts = ["optimizer"], []
-    for reference in (results.protocol.reference, results.protocol.baseline):
-        table = results.against(reference)
-        columns += [f"vs {TITLES[reference]}: win / tie / loss"]
-        counts.append(counted(table) if len(table) else pd.DataFrame())
-    columns.append("mean rank by loss")
-    rows = []
-    for name, rank in results.ranks().items():
-        cells = [TITLES[str(name)]]
-        for table in counts:
-            there = name in table.index
-            cells.append(counts_text(table.loc[str(name)]) if there else "–")
-        rows.append([*cells, _number(rank, 1)])
-    return columns, rows
-
-
-def _behind(results: Results) -> tuple[list[str], list[list[str]]]:
-    columns = ["optimizer", "task", "difference to the plain one", "95 % interval", "p", "verdict"]
-    rows = [
-        [
-            TITLES[row["optimizer"]],
-            TASKS[row["task"]].title,
-            _signed(row["difference"]),
-            f"{_signed(row['low'])} to {_signed(row['high'])}",
-            _number(row["p"], 3),
-            row["verdict"],
-        ]
-        for row in results.behind.to_dict("records")
+def _sections(results: Results, captions: Figures) -> list[Section]:
+    tasks = [_section(results, task, captions) for task in results.tasks]
+    reference = TITLES[results.protocol.reference]
+    overview = Section(
+        "All tasks at once",
+        (
+            f"The mean final validation loss by task; ✓ a win, ✗ a loss against {reference}: its p "
+            "is below the level after Holm's correction over the tasks, paired by seed. Ranks: 1 "
+            "is best, over the tasks that are finished.",
+        ),
+        {"Final validation loss": losses(results), "Wins / ties / losses": _summary(results)},
+        {name: text for name, text in captions.items() if "forest" in name},
+    )
+    first = [overview, *tasks] if len(tasks) > 1 else [*tasks, overview]
+    return [
+        *first,
+        Section(
+            "Is it only averaging?",
+            (
+                "Every optimizer that learns A, against the same with α = 0: a moving average of "
+                "gradients. Where both hand Ĝ to another optimizer, both have its settings. The "
+                "difference of the mean final loss; negative is better.",
+            ),
+            {"A learned, against α = 0": learning(results)},
+        ),
+        Section(
+            "Ĝ in place of g",
+            (
+                "Optimizers that step along a learned estimate of the full gradient (Diagonal-TO's "
+                "where nothing is said), each against itself on the mini-batch gradient, with the "
+                "same learning rate, schedule and momentum: those of the plain one's search. Only "
+                "α and β have a search of their own. Negative is better. With β near 1 and a small "
+                "α, Ĝ is g.",
+            ),
+            {
+                "On Ĝ, against g": handed_over(results),
+                "On Ĝ, against g, with intervals": _behind(results),
+                "α and β, or β alone, that the searches found": chosen(results),
+            },
+        ),
+        Section(
+            "What points along the full gradient",
+            (
+                "cos(Ĝ, ∇F), mean over probes and seeds; in brackets cos(g, ∇F) of the mini-batch "
+                "gradient at the same steps.",
+            ),
+            {"Cosines": cosines(results)},
+        ),
+        Section(
+            "How to read the tables of the tasks",
+            (
+                "Loss: cross-entropy on validation rows at the end, with the half width of its "
+                "95 % interval over seeds; best: the lowest of each run; early: at the first mark "
+                "after a quarter of the steps. Differences are paired by seed. Steps and seconds "
+                f"to {reference}'s: the median over seeds of the first mark at or below its mean "
+                "final loss, ∞ where most runs don't get there. Error: ‖Ĝ − ∇F‖²/‖∇F‖². For an "
+                "optimizer without an average, Ĝ is g.",
+            ),
+        ),
+        Section("In numbers", tuple(headline(results))),
+        Section(
+            "What the searches found", skipped(results.manifest), {"Settings": _settings(results)}
+        ),
     ]
-    return columns, rows
 
 
-def _section(results: Results, task: str, captions: dict[str, str]) -> str:
+def _section(results: Results, task: str, captions: Figures) -> Section:
     facts = results.manifest["tasks"][task]
     entry = TASKS[task]
     plan = next(b.plan for b in results.protocol.budgets if b.task == task)
@@ -145,18 +155,87 @@ def _section(results: Results, task: str, captions: dict[str, str]) -> str:
         f"{weights}{symbols}"
     )
     name = f"curves-{task}.png"
-    return (
-        f"<h2>{escape(entry.title)}</h2>\n<p class='facts'>{escape(text)}</p>\n"
-        f"<div class='scroll'>{html_table(COLUMNS, task_cells(results, task))}</div>\n"
-        + _figure(name, captions[name])
-    )
+    tables = {f"{entry.title}: final table": task_cells(results, task)}
+    return Section(entry.title, (text,), tables, {name: captions[name]})
 
 
-def _figure(name: str, caption: str) -> str:
-    return f'<figure><img src="{name}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
+def task_cells(results: Results, task: str) -> Cells:
+    """The table of one task, a row per optimizer."""
+    verdicts = [
+        _of_task(results.against(name), task)
+        for name in (results.protocol.reference, results.protocol.baseline)
+    ]
+    rows = []
+    for row in results.final[results.final.task == task].to_dict("records"):
+        name = row["optimizer"]
+        diverged = f", {row['diverged']} diverged" if row["diverged"] else ""
+        rows.append(
+            [
+                TITLES[name] + diverged,
+                number(row["val_loss"], ".4f") + f" ± {number(row['half_width'], '.4f')}",
+                number(row["best_loss"], ".4f"),
+                number(row["early_loss"], ".4f"),
+                number(row["val_accuracy"], ".3f"),
+                *(_difference(table, name) for table in verdicts),
+                number(row["steps_to"], ".0f"),
+                number(row["seconds_to"], ".1f"),
+                number(row["ms_per_step"], ".1f"),
+                human_bytes(row["state_bytes"]),
+                number(row["estimator_cos"], ".2f"),
+                number(row["gradient_cos"], ".2f"),
+                number(row["estimator_error"], ".2f"),
+                number(row["gradient_error"], ".2f"),
+            ]
+        )
+    return list(COLUMNS), rows
 
 
-def _settings(results: Results) -> tuple[list[str], list[list[str]]]:
+def _of_task(table: pd.DataFrame, task: str) -> pd.DataFrame:
+    part: pd.DataFrame = table[table.task == task].set_index("optimizer")
+    return part
+
+
+def _difference(table: pd.DataFrame, name: str) -> str:
+    if name not in table.index:
+        return "–"
+    row: Any = table.loc[name]
+    return f"{number(row.difference, '+.4f')} ({row.verdict})"
+
+
+def _summary(results: Results) -> Cells:
+    columns, counts = ["optimizer"], []
+    for reference in (results.protocol.reference, results.protocol.baseline):
+        table = results.against(reference)
+        columns += [f"vs {TITLES[reference]}: win / tie / loss"]
+        counts.append(counted(table) if len(table) else pd.DataFrame())
+    columns.append("mean rank by loss")
+    rows = []
+    for name, rank in results.ranks().items():
+        cells = [TITLES[str(name)]]
+        for table in counts:
+            there = name in table.index
+            cells.append(counts_text(table.loc[str(name)]) if there else "–")
+        rows.append([*cells, number(rank, ".1f")])
+    return columns, rows
+
+
+def _behind(results: Results) -> Cells:
+    columns = ["optimizer", "task", "difference to the plain one", "95 % interval", "p", "verdict"]
+    rows = [
+        [
+            TITLES[row["optimizer"]],
+            TASKS[row["task"]].title,
+            number(row["difference"], "+.4f"),
+            f"{number(row['low'], '+.4f')} to {number(row['high'], '+.4f')}",
+            number(row["p_t"], ".3f"),
+            row["verdict"],
+        ]
+        for row in results.behind.to_dict("records")
+    ]
+    return columns, rows
+
+
+def _settings(results: Results) -> Cells:
     rows = [
         [TASKS[row["task"]].title, TITLES[row["optimizer"]], row["settings"]]
         for row in results.final.to_dict("records")
@@ -183,22 +262,13 @@ def _facts(results: Results) -> str:
     )
 
 
-def _skipped(results: Results) -> str:
-    skipped = results.manifest["skipped"]
-    if not skipped:
-        return ""
-    return "Skipped, and not counted: " + " ".join(f"{k}: {v}" for k, v in skipped.items())
-
-
-def _number(value: float, digits: int) -> str:
-    if math.isnan(value):
-        return "–"
-    return f"{value:.{digits}f}" if math.isfinite(value) else "∞"
-
-
-def _signed(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "+∞" if value > 0 else "−∞"
-    return f"{value:+.4f}"
+def draw_again(folder: Path, protocol: Path | None) -> None:
+    """Draw the report of a folder of the study, or of one of its tasks, and print it."""
+    manifest, tables = read_folder(folder, ("runs", "trials"), None, "trainopt study deep")
+    kept, size = manifest["protocol"], manifest["size"]
+    made = [read_protocol(protocol, size=size, quick=quick) for quick in (False, True)]
+    of_tasks = made[0].only(list(manifest["tasks"]))
+    trials = int(tables["trials"].groupby(["task", "optimizer"]).size().max())
+    names, seeds = list(tables["runs"].optimizer.unique()), tables["runs"].seed.nunique()
+    made.append(of_tasks.with_counts(names, trials, seeds))
+    draw_report(Results.load(folder, next((p for p in made if p.digest == kept), made[0])), folder)

@@ -10,12 +10,18 @@ from typing import Any
 
 import pandas as pd
 
-from trainopt.deep.compared import compared
 from trainopt.deep.protocol import Protocol
 from trainopt.harness.folder import read_folder
 from trainopt.harness.optimizers import OPTIMIZERS
 from trainopt.harness.outcomes import first_reached
-from trainopt.harness.statistics import SEARCH_LUCK, counts_text, half_width
+from trainopt.harness.statistics import (
+    SEARCH_LUCK,
+    T_ALONE,
+    compared,
+    counted,
+    counts_text,
+    half_width,
+)
 
 TITLES = {name: entry.title for name, entry in OPTIMIZERS.items()}
 ALIGNED = ("estimator_error", "estimator_cos", "gradient_error", "gradient_cos")
@@ -76,12 +82,16 @@ class Results:
     def against(self, reference: str) -> pd.DataFrame:
         """Every optimizer against one, task by task."""
         if reference not in self._against:
-            self._against[reference] = compared(self.last, reference, self.protocol.level)
+            self._against[reference] = self._compare(self.last, reference)
         return self._against[reference]
 
     @cached_property
     def _against(self) -> dict[str, pd.DataFrame]:
         return {}
+
+    def _compare(self, ends: pd.DataFrame, reference: str) -> pd.DataFrame:
+        level = self.protocol.level
+        return compared(ends, reference, level, T_ALONE, problem="task", value="val_loss")
 
     @cached_property
     def behind(self) -> pd.DataFrame:
@@ -98,7 +108,7 @@ class Results:
         for name, reference in references.items():
             if reference is not None:
                 pair = self.last[self.last.optimizer.isin([name, reference])]
-                found = compared(pair, reference, self.protocol.level)
+                found = self._compare(pair, reference)
                 if len(found):
                     pieces.append(found.assign(reference=reference))
         table: pd.DataFrame = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
@@ -150,13 +160,6 @@ class Results:
         table = table.assign(order=table.task.map(order)).sort_values(["order", "val_loss"])
         ordered: pd.DataFrame = table.drop(columns="order").reset_index(drop=True)
         return ordered
-
-
-def counted(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Wins, ties and losses of every optimizer over the tasks."""
-    counts = pd.crosstab(comparison.optimizer, comparison.verdict)
-    table: pd.DataFrame = counts.reindex(columns=["win", "tie", "loss"], fill_value=0)
-    return table
 
 
 def headline(results: Results) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the pictures show: one table of them, the curves in each, and a colour per optimizer."""
+"""What the pictures of a comparison show: one table of them, and the curves in each."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trainopt.harness.names import BASELINE
-from trainopt.harness.optimizers import OPTIMIZERS
+from trainopt.harness.palette import PALETTE
 
 # Below this a logarithmic axis shows nothing but rounding.
 FLOOR = 1e-14
@@ -76,36 +75,6 @@ class Curve:
     high: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Style:
-    """How an optimizer is drawn: colour (hex), line width and dash in every picture alike."""
-
-    colour: str
-    width: float
-    dashed: bool
-
-
-# Wong's palette, which people with colour blindness can tell apart, and more; a relative of an
-# optimizer has its colour, dashed.
-_COLOURS = {
-    "full": "#D55E00", "diagonal": "#0072B2", "rankone": "#009E73", "alpha0": "#000000",
-    "fixed-b": "#0072B2", "lagged": "#56B4E9", "adam": "#CC79A7", "adam-constant": "#CC79A7",
-    "adamw": "#AA4499", "sgd": "#E69F00", "averaged": "#E69F00", "momentum": "#56B4E9",
-    "adagrad": "#999933", "rmsprop": "#882255", "schedulefree-sgd": "#88CCEE",
-    "schedulefree-adamw": "#6E6E6E",
-}  # fmt: skip
-_DASHED = (BASELINE, "fixed-b", "lagged", "adam-constant", "averaged")
-
-STYLES = {
-    name: Style(
-        _COLOURS[name],
-        2.4 if name in ("full", "diagonal", "rankone", BASELINE) else 1.4,
-        dashed=name in _DASHED,
-    )
-    for name in _COLOURS
-}
-
-
 Drawn: TypeAlias = list[tuple[Picture, list[Curve]]]
 
 
@@ -116,9 +85,9 @@ def pictures(runs: pd.DataFrame) -> Drawn:
 
 
 def curves(runs: pd.DataFrame, picture: Picture) -> list[Curve]:
-    """The curves of a picture, in the registry's order; diverged parts are left out."""
+    """The curves of a picture, in the palette's order; diverged parts are left out."""
     found = []
-    for name in OPTIMIZERS:
+    for name in PALETTE:
         part = runs[runs.optimizer == name]
         y = part[picture.y].where(np.isfinite(part[picture.y]))
         if picture.log:

@@ -215,14 +215,14 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def read_folder(
-    folder: Path, names: Sequence[str], digest: str, command: str
+    folder: Path, names: Sequence[str], digest: str | None, command: str
 ) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """Read run.json and the Parquet tables of these names.
 
     Args:
         folder: of the results.
         names: of the tables.
-        digest: of the protocol that must have made them.
+        digest: of the protocol that must have made them; None for any.
         command: that makes them, for the sentence.
 
     Raises:
@@ -236,6 +236,6 @@ def read_folder(
             f"{folder} doesn't hold what `{command}` writes ({error}): run it with this folder as "
             "--out first."
         ) from error
-    if manifest.get("protocol") != digest:
+    if digest is not None and manifest.get("protocol") != digest:
         raise InputError(f"{folder} is of another protocol: give that one with --protocol.")
     return manifest, tables

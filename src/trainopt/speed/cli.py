@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trainopt.errors import InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
 
 
@@ -26,6 +24,7 @@ def speed(
     import torch
 
     from trainopt.harness.folder import write_manifest, writing
+    from trainopt.speed.report import draw_again
     from trainopt.speed.step import first_steps, limits, step_rows
     from trainopt.speed.training import training_rows
 
@@ -34,7 +33,6 @@ def speed(
     identity = {"device": name}
     kept = context.with_resource(writing(out, "speed", identity))
     bandwidth = limits(chosen, repeats)
-    print(", ".join(f"{name} {speed:.1f} GB/s" for name, speed in bandwidth.items()))
     tables = {
         "step": pd.DataFrame(step_rows(chosen, repeats)),
         "training": pd.DataFrame(training_rows(chosen, repeats)),
@@ -44,8 +42,7 @@ def speed(
     write_manifest(out, {**made, "limits_gb_per_s": bandwidth})
     for title, table in tables.items():
         table.to_csv(out / f"{title}.csv", index=False, float_format="%.4g")
-        _show(table)
-    print(f"\nTables: {out}")
+    draw_again(out, None)
 
 
 def _device(name: str) -> torch.device:
@@ -67,26 +64,3 @@ def _device(name: str) -> torch.device:
             f"The device {name} can't be used ({reason}): give cpu, or cuda where torch sees one."
         ) from error
     return device
-
-
-def _show(table: pd.DataFrame) -> None:
-    from rich.table import Table
-
-    from trainopt.harness.terminal import show
-
-    shown = Table(*table.columns, box=None, padding=(0, 1))
-    for row in table.to_dict("records"):
-        shown.add_row(*(_cell(str(name), value) for name, value in row.items()))
-    show(shown)
-
-
-def _cell(name: str, value: Any) -> str:
-    if isinstance(value, float) and math.isnan(value):
-        return "–"
-    if name == "peak":
-        from trainopt.memory import human_bytes
-
-        return human_bytes(int(value))
-    if name in ("of_limit", "share"):
-        return f"{100 * value:.0f} %"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

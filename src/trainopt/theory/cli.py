@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from trainopt.errors import InputError
-from trainopt.harness.names import MOST_SEEDS, OPTIMIZER_TITLES
+from trainopt.harness.names import MOST_SEEDS
 from trainopt.stopping import resumable
 
 
@@ -22,26 +22,10 @@ def theory(
 
     Some 10 minutes; the same command goes on where an interrupted one stopped.
     """
-    from rich.table import Table
-
-    from trainopt.harness.terminal import say, show
-    from trainopt.theory.rates import ERRORS
     from trainopt.theory.run import run_theory
 
     with resumable(out):
-        slopes = run_theory(steps, seeds, out, lambda line: print(line, file=sys.stderr))
-    table = Table("function", "optimizer", "quantity", "slope", "95 % interval", "at the end")
-    for row in slopes.to_dict("records"):
-        table.add_row(
-            row["function"],
-            OPTIMIZER_TITLES[row["optimizer"]],
-            ERRORS[row["quantity"]],
-            f"{row['slope']:.2f}",
-            f"{row['low']:.2f} to {row['high']:.2f}",
-            f"{row['last']:.2e}",
-        )
-    show(table)
-    say(f"\nPictures and tables: {out}")
+        run_theory(steps, seeds, out, lambda line: print(line, file=sys.stderr))
 
 
 def memory(
@@ -52,29 +36,14 @@ def memory(
     """Bytes of optimizer state and of a step's peak, measured and by formula."""
     identity = {"sizes": _sizes(sizes)}
 
-    from rich.table import Table
-
     from trainopt.harness.folder import write_manifest, writing
-    from trainopt.harness.terminal import say, show
-    from trainopt.memory import human_bytes
-    from trainopt.theory.memory import memory_table
+    from trainopt.theory.memory import draw_again, memory_table
 
     kept = context.with_resource(writing(out, "study memory", identity))
     table = memory_table(identity["sizes"])
     write_manifest(out, {**kept, **identity})
     table.to_csv(out / "memory.csv", index=False)
-    shown = Table("d", "optimizer", "state", "by formula", "opt.memory()", "peak", "by formula")
-    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
-        shown.add_row(
-            f"{row['d']:,}",
-            OPTIMIZER_TITLES[row["optimizer"]],
-            *(
-                "–" if row[name] is None else human_bytes(row[name])
-                for name in ("state", "state_formula", "memory", "peak", "peak_formula")
-            ),
-        )
-    show(shown)
-    say(f"\n– : it doesn't fit here, or torch's optimizers don't say. Table: {out}/memory.csv")
+    draw_again(out, None)
 
 
 def _sizes(text: str) -> list[int]:

@@ -10,20 +10,22 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from trainopt.harness.curves import STYLES
-from trainopt.harness.folder import write_manifest, write_whole, writing
-from trainopt.harness.optimizers import OPTIMIZERS as ENTRIES
-from trainopt.harness.plots import RC
+from trainopt.harness.folder import read_manifest, write_manifest, write_whole, writing
+from trainopt.harness.page import Report, Section, write_page
+from trainopt.harness.palette import TITLES
+from trainopt.harness.plots import RC, line, save
+from trainopt.harness.tables import interval, number
+from trainopt.harness.terminal import show_report
 from trainopt.theory import rates
 
 
 def run_theory(steps: int, seeds: int, out: Path, say: Callable[[str], None]) -> pd.DataFrame:
-    """Measure the curves that `out` lacks, then write its tables and pictures.
+    """Measure the curves that `out` lacks, then write and print its report.
 
     Args:
         steps: of each run.
         seeds: runs of each optimizer and function.
-        out: folder for curves.parquet, slopes.csv, sweep.csv, run.json, rates.png and sweep.png.
+        out: folder for curves.parquet, slopes.csv, sweep.csv, run.json and the report.
         say: called with a line about each piece of work.
 
     Returns:
@@ -56,9 +58,7 @@ def _run(
     slopes.to_csv(out / "slopes.csv", index=False, float_format="%.6g")
     sweep.to_csv(out / "sweep.csv", index=False, float_format="%.6g")
     write_manifest(out, manifest | {"functions": _functions(found, steps)})
-    with mpl.rc_context(RC):
-        _draw_rates(found, slopes, out / "rates.png")
-        _draw_sweep(sweep, out / "sweep.png")
+    draw_report(found, slopes, sweep, out)
     return slopes
 
 
@@ -112,6 +112,59 @@ def _functions(found: pd.DataFrame, steps: int) -> dict[str, Any]:
     return functions
 
 
+def draw_again(folder: Path, protocol: Path | None) -> None:
+    """Fit the slopes of a folder again, and draw and print its report."""
+    found = pd.read_parquet(folder / "curves.parquet")
+    slopes = pd.DataFrame(_slopes(found))
+    slopes.to_csv(folder / "slopes.csv", index=False, float_format="%.6g")
+    draw_report(found, slopes, pd.read_csv(folder / "sweep.csv"), folder)
+
+
+def draw_report(found: pd.DataFrame, slopes: pd.DataFrame, sweep: pd.DataFrame, out: Path) -> None:
+    """Write report.html and its pictures, and print what they say."""
+    with mpl.rc_context(RC):
+        _draw_rates(found, slopes, out / "rates.png")
+        _draw_sweep(sweep, out / "sweep.png")
+    manifest = read_manifest(out) or {}
+    columns = ["function", "optimizer", "quantity", "slope", "95 % interval", "at the end"]
+    rows = [
+        [
+            row["function"],
+            TITLES[row["optimizer"]],
+            rates.ERRORS[row["quantity"]],
+            f"{row['slope']:.2f}",
+            f"{row['low']:.2f} to {row['high']:.2f}",
+            f"{row['last']:.2e}",
+        ]
+        for row in slopes.to_dict("records")
+    ]
+    pictures = {
+        "rates.png": "Errors against steps, with the schedules of the theorem: the mean over runs, "
+        "its slope at the end, and 1/t for comparison.",
+        "sweep.png": "Where boundedness ends: the largest estimate of a run against α times the "
+        "size of the solution, for several learning rates.",
+    }
+    facts = f"{manifest['steps']:,} steps, {manifest['seeds']} runs of each optimizer and function."
+    section = Section(
+        "How errors fall with the steps", ("A slope of −1 is 1/t.",),
+        {"Slopes of log error against log t": (columns, rows)}, pictures,
+    )  # fmt: skip
+    report = Report("Theory, measured", facts, verdict(slopes), [section], manifest)
+    write_page(report, out)
+    show_report(report, out)
+
+
+def verdict(slopes: pd.DataFrame) -> list[str]:
+    """Whether the errors of the Trainable Optimizers fall as fast as the theorem says."""
+    learned = slopes[slopes.optimizer.isin(["full", "diagonal", "rankone"])]
+    reached = int((learned.low <= -1).sum())
+    return [
+        f"{reached} of {len(learned)} errors of the Trainable Optimizers fall as 1/t or faster, as "
+        "the theorem says, within the 95 % interval of their slopes; the slopes are "
+        f"{learned.slope.min():.2f} to {learned.slope.max():.2f}."
+    ]
+
+
 def _draw_rates(found: pd.DataFrame, slopes: pd.DataFrame, path: Path) -> None:
     names = list(rates.FUNCTIONS)
     figure = Figure(figsize=(6.4 * len(names), 9.0), dpi=140, layout="constrained")
@@ -126,28 +179,21 @@ def _draw_rates(found: pd.DataFrame, slopes: pd.DataFrame, path: Path) -> None:
                     & (slopes.optimizer == optimizer)
                     & (slopes.quantity == column)
                 ].iloc[0]
-                style = STYLES[optimizer]
-                axes.loglog(
-                    mean.index,
-                    mean,
-                    color=style.colour,
-                    linewidth=style.width,
-                    linestyle="--" if style.dashed else "-",
-                    label=f"{ENTRIES[optimizer].title}: slope {chosen.slope:.2f} "
-                    f"[{chosen.low:.2f}, {chosen.high:.2f}]",
-                )
+                fitted = f"{TITLES[optimizer]}: slope {number(chosen.slope, '.2f')}"
+                fitted += interval(chosen.low, chosen.high, ".2f")
+                axes.loglog(mean.index, mean, **line(optimizer, len(mean), fitted))
             reference = part[part.optimizer == "alpha0"].groupby("t")[column].mean()
             late = reference[reference.index >= reference.index.max() / 100]
             axes.loglog(
                 late.index,
                 2 * late.iloc[-1] * late.index.max() / late.index,
-                color="#999999",
+                color="#6E6E6E",
                 linestyle=":",
                 label="1/t",
             )
             axes.set(xlabel="step t", ylabel=label, title=name)
             axes.legend(fontsize=8)
-    figure.savefig(path)
+    save(figure, path)
 
 
 def _draw_sweep(sweep: pd.DataFrame, path: Path) -> None:
@@ -160,7 +206,7 @@ def _draw_sweep(sweep: pd.DataFrame, path: Path) -> None:
             axes.semilogy(kept.relative, kept.estimate, marker=".", label=label)
         axes.axvline(2 - rates.SWEEP_BETA, color="#666666", linestyle=":", label="factor = 1")
         size = "α ‖w*‖²" if optimizer == "full" else "α max wᵢ*²"
-        axes.set(xlabel=size, ylabel="largest ‖Ĝ‖ of the run", title=ENTRIES[optimizer].title)
+        axes.set(xlabel=size, ylabel="largest ‖Ĝ‖ of the run", title=TITLES[optimizer])
         axes.set_ylim(1, 1e6)
         axes.legend(fontsize=9)
-    figure.savefig(path)
+    save(figure, path)

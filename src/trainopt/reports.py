@@ -1,0 +1,57 @@
+"""The report of any folder of results: its `run.json` tells which command made it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from trainopt.errors import InputError
+
+# What only one command writes into run.json -> where its report is drawn.
+KINDS = {
+    "identity": "trainopt.convex.comparison_report",
+    "cases": "trainopt.convex.report",
+    "tasks": "trainopt.deep.report",
+    "convex_protocol": "trainopt.convex.secant_tables",
+    "functions": "trainopt.theory.run",
+    "sizes": "trainopt.theory.memory",
+    "limits_gb_per_s": "trainopt.speed.report",
+}
+
+
+def report(folder: Path, protocol: Path | None = None) -> Any:
+    """Draw the report of a folder again, from what was run.
+
+    Args:
+        folder: what any command with `--out` wrote.
+        protocol: the protocol file of a study; the committed one by default.
+
+    Raises:
+        InputError: the folder holds no results, or they can't be read.
+    """
+    from trainopt.harness.folder import read_manifest
+    from trainopt.harness.provenance import commands
+
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}: name one that `trainopt` made.")
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise InputError(
+            f"{folder} holds no results: it has no run.json that can be read; name another folder."
+        )
+    made = commands(manifest).splitlines()
+    again = f"run `{made[-1]}` again" if made and made[-1] else "name another folder"
+    for key, module in KINDS.items():
+        if key in manifest:
+            draw: Callable[[Path, Path | None], Any] = import_module(module).draw_again
+            try:
+                return draw(folder, protocol)
+            except (KeyError, TypeError, ValueError) as error:
+                if isinstance(error, InputError):
+                    raise
+                raise InputError(
+                    f"{folder} is damaged or incomplete ({error}): {again}."
+                ) from error
+    raise InputError(f"{folder} holds no results that are finished: {again}.")

@@ -38,6 +38,20 @@ class Layout:
         for p in reals:
             self.dtype = torch.promote_types(self.dtype, p.dtype)
 
+    def check(self, params: Sequence[Tensor]) -> None:
+        """Raise a RuntimeError unless `params` are those of the layout, in their shapes."""
+        for p, shape in zip(params, self.shapes, strict=False):
+            if real(p).shape != shape:
+                raise RuntimeError(
+                    f"a parameter of shape {tuple(p.shape)} had the shape {tuple(shape)} at the "
+                    "first step: build a new SecantTO for the changed model."
+                )
+        if [*map(id, params)] != [*map(id, self.params)]:
+            raise RuntimeError(
+                f"the optimizer holds {len(params)} parameters that are not the "
+                f"{len(self.params)} of the first step: build a new SecantTO for the changed model."
+            )
+
     def views(self, vectors: Tensor) -> list[Tensor]:
         """Return, for each parameter, its part of `vectors`, (…, d): (…, *shape), shared."""
         parts = torch.split(vectors, self.sizes, dim=-1)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sized
 import torch
 from torch.utils.data import Sampler
 
+from ..settings import check_count
 from .plan import Plan
 
 
@@ -42,7 +43,7 @@ class ChunkSampler(Sampler[list[int]]):
         start: the step at which the present pass began: 0, unless `seek` said otherwise.
 
     Raises:
-        ValueError: an argument is out of its range.
+        TypeError, ValueError: an argument is of the wrong kind or out of its range.
     """
 
     def __init__(
@@ -60,8 +61,7 @@ class ChunkSampler(Sampler[list[int]]):
         rows = data if isinstance(data, int) else len(data)
         counts = {"batch_size": batch_size, "chunks": chunks, "accumulate": accumulate}
         for name, value in {**counts, "num_replicas": num_replicas}.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r} is not allowed: give a whole number ≥ 1.")
+            check_count(name, value)
         if not 0 <= rank < num_replicas:
             raise ValueError(f"rank={rank} is not one of {num_replicas} ranks: give 0 ≤ rank < it.")
         if rows < num_replicas:

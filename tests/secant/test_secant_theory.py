@@ -25,8 +25,9 @@ def curved(d, seed):
 
 def hessian_of(model, chunk):
     """B_k of the model as a matrix."""
-    n = model.pairs.matrices(len(model.shares), model.delta)[chunk]
     p = model.pairs.vectors
+    compact = model.pairs.matrices(model.delta)
+    n = torch.stack([compact.dot(chunk, e) for e in torch.eye(len(p), dtype=p.dtype)])
     return model.delta * torch.eye(p.shape[1], dtype=p.dtype) - p.T @ n @ p
 
 

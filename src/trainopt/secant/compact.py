@@ -19,15 +19,15 @@ class Compact:
         sy: S Yᵀ, (M, M), float64, its diagonal > 0.
         after: (K, M, M), whether order k takes pair i after pair j.
         delta: δ > 0.
-        shares: p_k, (K,), float64, of the mean over k.
+        roots: √p_k, (K, 1, 1), float64, of the mean over k.
 
     Raises:
         ArithmeticError: a T isn't positive definite, which only rounding can do.
     """
 
-    def __init__(self, ss: Tensor, sy: Tensor, after: Tensor, delta: float, shares: Tensor) -> None:
+    def __init__(self, ss: Tensor, sy: Tensor, after: Tensor, delta: float, roots: Tensor) -> None:
         most = len(ss)
-        self.shares = shares
+        self.roots = roots
         self.inverse = sy.diagonal().reciprocal()  # D⁻¹
         lower = sy * after
         right = lower.new_zeros(*lower.shape[:2], 2 * most)
@@ -36,23 +36,24 @@ class Compact:
         factor, failed = torch.linalg.cholesky_ex(torch.baddbmm(delta * ss, scaled, lower.mT))
         if failed.any():
             raise ArithmeticError("the pairs contradict each other by more than rounding allows.")
-        right.mul_(shares.sqrt()[:, None, None])
-        self.half = torch.linalg.solve_triangular(factor, right, upper=False)  # √p_k H_k
+        right.mul_(roots)
+        half = torch.linalg.solve_triangular(factor, right, upper=False)  # √p_k H_k
+        self.rows = half.reshape(-1, 2 * most)
+        self.half = self.rows.view(half.shape)
 
     def dot(self, chunk: int, x: Tensor) -> Tensor:
         """Return N_k x, (2M,), of one chunk."""
-        half = self.half[chunk]
-        return self._less(half.T @ (half @ x) / self.shares[chunk], x)
+        half = self.half[chunk] / self.roots[chunk]
+        return self._less(half.T @ (half @ x), x)
 
-    def mean_dot(self, x: Tensor) -> Tensor:
-        """Return Σ p_k N_k x_k, (2M,), of vectors x_k, (2M, K)."""
-        inner = torch.bmm(self.half, x.T[:, :, None]).flatten()
-        return self._less(self.half.flatten(0, 1).T @ inner, x @ self.shares)
+    def mean_dot(self, x: Tensor, mean: Tensor) -> Tensor:
+        """Return Σ p_k N_k x_k, (2M,), of vectors x_k, (2M, K), whose `mean` is Σ p_k x_k."""
+        inner = torch.bmm(self.half, x.T[:, :, None])
+        return self._less(self.rows.T @ inner.view(-1), mean)
 
     def mean(self) -> Tensor:
         """Return Σ p_k N_k, (2M, 2M)."""
-        flat = self.half.flatten(0, 1)
-        found: Tensor = flat.T @ flat
+        found: Tensor = self.rows.T @ self.rows
         found.diagonal()[len(self.inverse) :].sub_(self.inverse)
         return found
 

@@ -56,7 +56,6 @@ class Progress:
         clipped: whether the last step was cut to it.
         slope: Ĝᵀs of the last step s; 0 where there was none.
         jumps: chunks whose pairs are summed up for a pair of all chunks.
-        residual: ‖e‖ of the last chunk's end; NaN before.
     """
 
     until: int
@@ -87,7 +86,6 @@ class Progress:
     clipped: bool = False
     slope: float = 0.0
     jumps: int = 0
-    residual: float = math.nan
 
     def begin_chunk(self) -> None:
         """Start the sums over a chunk's rows."""

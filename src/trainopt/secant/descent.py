@@ -54,7 +54,7 @@ def end_chunk(run: Run, chunk: int, decay: Sequence[float]) -> None:
     if end:
         run.end_jump()
     if not progress.secant:
-        if not (end and progress.passes >= progress.until and bool(run.model.seen.all())):
+        if not (end and progress.passes >= progress.until and all(run.model.seen)):
             return
         begin_secant(run, w)
     progress.radius *= run.losses.resize(run.plan.shares, progress.clipped)
@@ -74,9 +74,13 @@ def _see(run: Run, chunk: int, decay: Sequence[float]) -> None:
         progress.held = progress.secant
     if visit is None:
         return
-    progress.residual = visit.residual
-    predicted = visit.predicted if progress.secant else math.nan
-    run.losses.see(chunk, progress.losses / progress.rows + penalty, predicted)
+    run.surprise = visit.surprise
+    loss = progress.losses / progress.rows
+    predicted = math.nan
+    if progress.secant and not math.isnan(loss):  # c_kᵀs + ½ sᵀB_k s
+        slope = float(gradient @ visit.s) - visit.surprise.own[0][1]
+        predicted = slope + 0.5 * visit.surprise.curvature()
+    run.losses.see(chunk, loss + penalty, predicted)
     if not by_chunk:
         single["jump_s"].add_(visit.s, alpha=run.plan.shares[chunk])
         single["jump_y"].add_(visit.y, alpha=run.plan.shares[chunk])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -14,20 +16,57 @@ from .pairs import ALL, Pairs
 TINY = 1e-100  # in place of the length 0 of an empty place
 
 
+@dataclass(frozen=True)
+class Surprise:
+    """What a second look at a chunk says about the model as it was before, when asked.
+
+    Attributes:
+        gram: P Pᵀ as it was.
+        delta: δ.
+        with_pairs: P [s y], (2M, 2).
+        own: [s y]ᵀ[s y].
+        compact: the N of all chunks.
+        chunk: k.
+    """
+
+    gram: Tensor
+    delta: float
+    with_pairs: Tensor
+    own: list[list[float]]
+    compact: Compact
+    chunk: int
+
+    @cached_property
+    def z(self) -> Tensor:
+        """N_k P s, (2M,), of B_k s = δ s − Pᵀ N_k P s."""
+        return self.compact.dot(self.chunk, self.with_pairs[:, 0])
+
+    def residual(self) -> float:
+        """Return ‖e‖, e = c' − (c_k + B_k (u' − u_k))."""
+        (ss, sy), (_, yy) = self.own
+        z_ps, z_py = (self.z @ self.with_pairs).tolist()
+        z_z = float(self.z @ (self.gram @ self.z))
+        bs_bs = self.delta**2 * ss - 2 * self.delta * z_ps + z_z
+        y_bs = self.delta * sy - z_py
+        return math.sqrt(max(0.0, yy - 2 * y_bs + bs_bs))
+
+    def curvature(self) -> float:
+        """Return sᵀB_k s."""
+        return self.delta * self.own[0][0] - float(self.z @ self.with_pairs[:, 0])
+
+
 class Visit(NamedTuple):
-    """What a second look at a chunk's rows says about the model as it was before.
+    """A second look at a chunk's rows.
 
     Attributes:
         s: u' − u_k, (d,).
         y: c' − c_k, (d,).
-        residual: ‖e‖, e = c' − (c_k + B_k (u' − u_k)).
-        predicted: the change of the chunk's mean loss by the model, c_kᵀs + ½ sᵀB_k s.
+        surprise: what it says about the model as it was before.
     """
 
     s: Tensor
     y: Tensor
-    residual: float
-    predicted: float
+    surprise: Surprise
 
 
 class Move(NamedTuple):
@@ -54,23 +93,25 @@ class Model:
     Attributes:
         points: u_k, (K, d); 0 where the chunk wasn't seen.
         gradients: c_k, (K, d).
-        seen: (K,), which chunks were.
+        seen: which chunks were.
     """
 
     def __init__(
         self, shares: tuple[float, ...], pairs: int, vectors: Tensor, *, scale: float, lr: float
     ) -> None:
         count = len(shares)
-        self.shares = torch.tensor(shares, dtype=torch.float64)
+        self.shares = shares
         self.scale, self.lr = scale, lr
         self.points, self.gradients = vectors[:count], vectors[count : 2 * count]
-        self.pairs = Pairs(pairs, self.shares, vectors[2 * count :])
-        self.weights = self.shares.to(vectors)  # the shares, where the vectors are
-        self.seen = torch.zeros(count, dtype=torch.bool)
+        self._small_weights = torch.tensor(shares, dtype=torch.float64)  # the shares
+        self._weights = self._small_weights.to(vectors)  # the same where the vectors are
+        self.pairs = Pairs(pairs, self._small_weights, vectors[2 * count :])
+        self.seen = [False] * count
         # P (u_k − r) with one r for each row of P, and P Σ p_k c_k: the terms of Ĝ in P's basis.
         self.offsets = torch.zeros(2 * pairs, count, dtype=torch.float64)
         self.slopes = torch.zeros(2 * pairs, dtype=torch.float64)
         self._known: tuple[Compact, Tensor] | None = None
+        self._mean: Tensor | None = None
 
     # What is seen -----------------------------------------------------------------------------
 
@@ -86,15 +127,16 @@ class Model:
         Returns:
             What the chunk says about the model, or None where it wasn't seen before.
         """
-        both = torch.stack([point, gradient])
-        both[0] -= self.points[chunk]
-        both[1] -= self.gradients[chunk]
+        both = torch.stack([point - self.points[chunk], gradient - self.gradients[chunk]])
         products = self.pairs.products(both)
-        visit = self._judge(chunk, both, products) if self.seen[chunk] else None
+        visit = None
+        if self.seen[chunk]:
+            visit = Visit(both[0], both[1], self._surprise(chunk, products))
         moved, turned = products[0].unbind(dim=1)
-        self.offsets[:, chunk] += moved
-        self.slopes.add_(turned, alpha=float(self.shares[chunk]))
+        self.offsets[:, chunk].add_(moved)
+        self.slopes.add_(turned, alpha=self.shares[chunk])
         self.points[chunk], self.gradients[chunk] = point, gradient
+        self._mean = None
         if visit and push:
             self._push(chunk, both, products)
         self.seen[chunk] = True
@@ -114,23 +156,14 @@ class Model:
         near = self.points - self.points[owner]
         changed = self.pairs.vectors[rows]
         self.offsets[rows] = (changed @ near.T).cpu().double()
-        self.slopes[rows] = (changed @ (self.weights @ self.gradients)).cpu().double()
+        self.slopes[rows] = (changed @ (self._mean_gradient())).cpu().double()
         self._known = None
 
-    def _judge(self, chunk: int, both: Tensor, products: tuple[Tensor, Tensor]) -> Visit:
+    def _surprise(self, chunk: int, products: tuple[Tensor, Tensor]) -> Surprise:
         with_pairs, own = products
-        (ss, sy), (_, yy) = own.tolist()
-        delta = self.delta
-        z = self._matrices()[0].dot(chunk, with_pairs[:, 0])  # B s = δ s − Pᵀ z
-        z_ps, z_py = (z @ with_pairs).tolist()
-        bs_bs = delta**2 * ss - 2 * delta * z_ps + float(z @ (self.pairs.gram @ z))
-        y_bs = delta * sy - z_py
-        return Visit(
-            both[0],
-            both[1],
-            residual=math.sqrt(max(0.0, yy - 2 * y_bs + bs_bs)),
-            predicted=float(self.gradients[chunk] @ both[0]) + 0.5 * (delta * ss - z_ps),
-        )
+        compact, _ = self._matrices()
+        gram = self.pairs.gram.clone()
+        return Surprise(gram, self.delta, with_pairs, own.tolist(), compact, chunk)
 
     def clear(self) -> None:
         """Drop the pairs; keep the points and gradients."""
@@ -144,7 +177,8 @@ class Model:
         self.clear()
         self.points.zero_()
         self.gradients.zero_()
-        self.seen.zero_()
+        self.seen = [False] * len(self.seen)
+        self._mean = None
 
     # What is known ----------------------------------------------------------------------------
 
@@ -155,20 +189,20 @@ class Model:
             w: the point.
             chunk: the chunk seen last; nothing has to be multiplied where w is its point.
         """
-        p, delta = self.shares, self.delta
+        delta = self.delta
         near = w - self.points
         spread = float(torch.linalg.vector_norm(near, dim=1).max())
-        gradient = torch.addmv(self.weights @ self.gradients, near.T, self.weights, alpha=delta)
+        gradient = torch.addmv(self._mean_gradient(), near.T, self._weights, alpha=delta)
+        self._mean = None  # it was kept for this
         compact, a = self._matrices()
         here = self.offsets[:, chunk]
         if not torch.equal(w, self.points[chunk]):
             here = here + (self.pairs.vectors @ near[chunk]).cpu().double()
         offsets = here[:, None] - self.offsets  # P (w − u_k), (2M, K)
-        z = compact.mean_dot(offsets)  # Σ p_k N_k P (w − u_k)
+        mean = offsets @ self._small_weights
+        z = compact.mean_dot(offsets, mean)  # Σ p_k N_k P (w − u_k)
         gram = self.pairs.gram
-        in_pairs = torch.addmv(self.slopes, offsets, p, alpha=delta).addmv_(
-            gram, z, alpha=-1
-        )  # P Ĝ
+        in_pairs = torch.add(self.slopes, mean, alpha=delta).addmv_(gram, z, alpha=-1)  # P Ĝ
         # Woodbury: A⁻¹ = I/δ + Pᵀ (I − A' P Pᵀ/δ)⁻¹ A' P / δ², A' = Σ p_k N_k; the rows of P are
         # taken at length 1, so that the scale of F doesn't choose the pivots.
         length = gram.diagonal().sqrt().clamp_(min=TINY)
@@ -192,6 +226,12 @@ class Model:
         """δ, the curvature where no pair says another."""
         return self.scale / (self.pairs.gamma or self.lr)
 
+    def _mean_gradient(self) -> Tensor:
+        """Return Σ p_k c_k, (d,)."""
+        if self._mean is None:
+            self._mean = self._weights @ self.gradients
+        return self._mean
+
     def _matrices(self) -> tuple[Compact, Tensor]:
         """Return the N_k, and Σ p_k N_k, (2M, 2M)."""
         if self._known is None:
@@ -207,12 +247,12 @@ class Model:
 
     def small(self) -> dict[str, Any]:
         """Return everything that isn't of size d, for a state dict."""
-        kept = {"seen": self.seen, "offsets": self.offsets, "slopes": self.slopes}
+        kept = {"seen": list(self.seen), "offsets": self.offsets, "slopes": self.slopes}
         return {**kept, "lr": self.lr, **self.pairs.small()}
 
     def load_small(self, small: dict[str, Any]) -> None:
         """Take what `small` returned."""
-        held = {"seen": self.seen, "offsets": self.offsets, "slopes": self.slopes}
+        held = {"offsets": self.offsets, "slopes": self.slopes}
         pairs = self.pairs
         held |= {"gram": pairs.gram, "rank": pairs.rank}
         for name, own in held.items():
@@ -223,5 +263,5 @@ class Model:
                 )
             own.copy_(small[name])
         pairs.pushes, pairs.gamma = small["pushes"], small["gamma"]
-        self.lr = small["lr"]
-        self._known = None
+        self.lr, self.seen = small["lr"], list(small["seen"])
+        self._known = self._mean = None

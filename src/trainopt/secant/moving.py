@@ -80,7 +80,7 @@ def _judge(run: Run, w: Tensor, here: Move, chunk: int) -> tuple[Tensor, Move] |
 
 def _step(run: Run, w: Tensor, here: Move) -> None:
     progress = run.progress
-    step = here.step / progress.damping(run.settings.patience)
+    step = here.step.div_(progress.damping(run.settings.patience))
     length = float(torch.linalg.vector_norm(step))
     if not math.isfinite(length):
         run.model.clear()
@@ -95,10 +95,10 @@ def _step(run: Run, w: Tensor, here: Move) -> None:
     else:
         progress.radius = min(progress.radius, 100 * reach)
     progress.moved = True
-    run.layout.write(w + step)
+    moved = run.layout.write(w + step)
     run.single["origin"].copy_(w)
     run.single["gradient"].copy_(here.gradient)
-    progress.slope = float(here.gradient @ (run.layout.weights() - w))
+    progress.slope = float(here.gradient @ (moved - w))
 
 
 def _fall_back(run: Run) -> None:

@@ -165,8 +165,8 @@ class SecantTO(Checkpointed):
         Raises:
             RuntimeError: no chunk was read twice yet.
         """
-        residual = math.nan if self._run is None else self._run.progress.residual
-        if math.isnan(residual):
+        residual = None if self._run is None else self._run.residual()
+        if residual is None:
             raise RuntimeError("no residual yet: ask after the first two passes.")
         return torch.tensor(residual)
 

@@ -37,9 +37,11 @@ class Pairs:
     """
 
     def __init__(self, most: int, shares: Tensor, vectors: Tensor) -> None:
-        self.most, self.shares = most, shares
+        self.most = most
+        self.roots = shares.sqrt()[:, None, None]
         self.vectors = vectors
         self.gram = torch.zeros(2 * most, 2 * most, dtype=torch.float64)
+        self._ss, self._sy = self.gram[:most, :most], self.gram[:most, most:]
         self.rank = torch.zeros(len(shares), most, dtype=torch.int64)
         self.pushes = 0
         self.gamma: float | None = None
@@ -62,12 +64,12 @@ class Pairs:
             ArithmeticError: see `Compact`.
         """
         most = self.most
-        ss, sy = self.gram[:most, :most], self.gram[:most, most:]
+        ss, sy = self._ss, self._sy
         if self.pushes < most:
             empty = torch.diag((torch.arange(most) >= self.pushes).double())
             ss, sy = ss + empty, sy + empty
         after = self.rank[:, :, None] > self.rank[:, None, :]
-        return Compact(ss, sy, after, delta, self.shares)
+        return Compact(ss, sy, after, delta, self.roots)
 
     def push(self, both: Tensor, owner: int, products: tuple[Tensor, Tensor]) -> slice | None:
         """Store a pair in the place of the oldest one.
@@ -94,7 +96,7 @@ class Pairs:
         self.gram[rows] = with_all.T
         self.pushes += 1
         self.rank[:, place] = self.pushes
-        self.rank[slice(None) if owner == ALL else owner, place] += LAST
+        self.rank[slice(None) if owner == ALL else owner, place] = self.pushes + LAST
         self.gamma = sy / yy
         return rows
 

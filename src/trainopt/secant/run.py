@@ -12,7 +12,7 @@ from torch import Tensor
 from ..settings import check_count, check_number
 from .control import Check, Losses, Progress
 from .layout import Layout
-from .model import Model
+from .model import Model, Surprise
 from .plan import Plan
 from .reading import Reading
 
@@ -48,6 +48,8 @@ class Run:
         progress: the clock and the safeguards.
         losses: what the chunks' losses did.
         model: Ĝ.
+        surprise: what the last chunk that was read again said about the model; or, after loading,
+            its ‖e‖; None before.
         notice: what the user has to be told, once; None when there is nothing.
         checked: the chunk that is read at its old point to see whether rows repeat: the second one
             where there is a second, since the end of a pass is where users look.
@@ -82,6 +84,7 @@ class Run:
         )
         self.progress = Progress(until=settings.first, moves=plan.chunks)
         self.losses = Losses([math.nan] * plan.chunks)
+        self.surprise: Surprise | float | None = None
         self.notice: str | None = None
         self.checked = min(1, plan.chunks - 1)
         self.reading = Reading(layout, self.single["point_sum"], self.single["gradient_sum"])
@@ -123,16 +126,28 @@ class Run:
         progress.reference = 0.0
         progress.base_steps = self.plan.steps * progress.passes
 
+    def residual(self) -> float | None:
+        """Return ‖e‖ of the last chunk's end; None before."""
+        if isinstance(self.surprise, Surprise):
+            self.surprise = self.surprise.residual()
+        return self.surprise
+
     # What is kept -----------------------------------------------------------------------------
 
     def numbers(self) -> dict[str, Any]:
         """Return everything but `vectors`, for a state dict."""
         progress = {**asdict(self.progress), "check": self.progress.check.value}
-        return {"progress": progress, "losses": asdict(self.losses), "model": self.model.small()}
+        return {
+            "progress": progress,
+            "losses": asdict(self.losses),
+            "residual": self.residual(),
+            "model": self.model.small(),
+        }
 
     def _load(self, numbers: dict[str, Any]) -> None:
         """Take what `numbers` returned."""
         progress = numbers["progress"]
         self.progress = Progress(**{**progress, "check": Check(progress["check"])})
         self.losses = Losses(**{name: list(value) for name, value in numbers["losses"].items()})
+        self.surprise = numbers["residual"]
         self.model.load_small(numbers["model"])

@@ -488,3 +488,20 @@ def test_a_run_goes_on_bit_for_bit_whatever_lr_the_new_optimizer_was_given():
         take(problem, w, optimizer, rows)
         take(problem, other, resumed, rows)
         assert torch.equal(w, other)
+
+
+def test_a_state_that_does_not_fit_is_refused_with_the_lean_choice():
+    """10¹⁵ weights in the memory of one: nothing is allocated."""
+    w = torch.nn.Parameter(torch.zeros(1).expand(10**15))
+    message = r"71 vectors of d = 10{15}, .* chunks=4 \(39 vectors, 156.0 PB\)"
+    with pytest.raises(MemoryError, match=message):
+        SecantTO([w], ChunkSampler(64, 4))
+
+
+def test_the_lean_choice_is_39_vectors():
+    problem = Problem("ridge")
+    w = torch.nn.Parameter(torch.zeros(problem.d, dtype=torch.float64))
+    sampler = ChunkSampler(problem.n, 5, chunks=4)
+    optimizer = SecantTO([w], sampler)
+    take(problem, w, optimizer, next(iter(sampler)))
+    assert optimizer.state[w]["vectors"].shape == (39, problem.d)

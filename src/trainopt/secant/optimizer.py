@@ -16,7 +16,7 @@ from .checkpoint import LR, Checkpointed
 from .descent import add, end_chunk
 from .layout import Layout, real, total_norm
 from .plan import Followed, Plan
-from .run import Run, Settings
+from .run import Run, Settings, check_room
 from .sampler import ChunkSampler
 from .watch import Watch
 
@@ -63,6 +63,7 @@ class SecantTO(Checkpointed):
 
     Raises:
         TypeError, ValueError: an argument is of the wrong kind or out of its range.
+        MemoryError: the state doesn't fit; the sentence names d, the bytes and the ways out.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class SecantTO(Checkpointed):
         self._watch = None if isinstance(plan, Plan) else Watch(plan)
         self._run: Run | None = None
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+        check_room(self._layout(), self.plan, pairs)
         if base is not None:
             own = {p for group in self.param_groups for p in group["params"]}
             if {p for group in base.param_groups for p in group["params"]} != own:

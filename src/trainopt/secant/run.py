@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..memory import available_bytes, human_bytes
 from ..settings import check_count, check_number
 from .control import Check, Losses, Progress
 from .layout import Layout
@@ -36,6 +37,23 @@ class Settings:
             check_count(name, getattr(self, name))
         for name in ("scale", "trust"):
             check_number(name, getattr(self, name), positive=True)
+
+
+LEAN = 4  # chunks for large models: with the default pairs, a bit more than half of K = 8
+
+
+def check_room(layout: Layout, plan: Plan, pairs: int) -> None:
+    """Raise a MemoryError where the state is larger than what its device can still give."""
+    number = layout.size * layout.dtype.itemsize
+    count, lean = Run.count(plan.chunks, pairs), Run.count(LEAN, 3 * LEAN)
+    available = available_bytes(layout.device)
+    if available is not None and number * count > available:
+        raise MemoryError(
+            f"the state needs {count} vectors of d = {layout.size}, {human_bytes(number * count)}, "
+            f"and {layout.device} has {human_bytes(available)}: give the ChunkSampler "
+            f"chunks={LEAN} ({lean} vectors, {human_bytes(number * lean)}), or take DiagonalTO "
+            "(2 vectors)."
+        )
 
 
 class Run:
@@ -72,11 +90,10 @@ class Run:
         numbers: dict[str, Any] | None = None,
     ) -> None:
         self.layout, self.plan, self.settings = layout, plan, settings
-        count = 2 * plan.chunks + 2 * settings.pairs
+        count = self.count(plan.chunks, settings.pairs)
         if vectors is None:
-            vectors = torch.zeros(
-                count + len(self.SINGLE), layout.size, dtype=layout.dtype, device=layout.device
-            )
+            vectors = torch.zeros(count, layout.size, dtype=layout.dtype, device=layout.device)
+        count -= len(self.SINGLE)
         self.vectors = vectors
         self.single = dict(zip(self.SINGLE, vectors[count:], strict=True))
         self.model = Model(
@@ -92,6 +109,11 @@ class Run:
             self.single["best"].copy_(layout.weights())
         else:
             self._load(numbers)
+
+    @classmethod
+    def count(cls, chunks: int, pairs: int) -> int:
+        """Return how many vectors of size d the state has: 2K + 2M + 7."""
+        return 2 * chunks + 2 * pairs + len(cls.SINGLE)
 
     def end_jump(self) -> None:
         """Make one pair of what the chunks of a pass did together."""

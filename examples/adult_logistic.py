@@ -2,7 +2,7 @@
 
     python examples/adult_logistic.py
 
-F is the mean loss and λ/2 ‖w‖², λ = 1e-4, d = 108. Take scikit-learn's newton-cholesky here: with
+F is the mean loss and λ/2 ‖w‖², λ = 1e-4, d = 100. Take scikit-learn's newton-cholesky here: with
 so few weights nothing is faster. SecantTO is for models that a solver for one kind of model doesn't
 fit, and it shows here that it arrives at the same optimum from mini-batches, where ADAM doesn't.
 """

@@ -27,7 +27,7 @@ SHUFFLED = (
 RANDOM = (
     "the gradient of the same rows changed though the weights had not: the model or the data seem "
     "to be random (dropout, batch norm over shuffled batches, augmentation, rows drawn with "
-    "replacement). SecantTO has handed over to its base optimizer."
+    "replacement). SecantTO leaves the steps to its base optimizer."
 )
 
 
@@ -88,7 +88,7 @@ def pass_repeats(run: Run) -> bool:
 
 
 def _retire(run: Run) -> None:
-    """Hand over to the base optimizer for good."""
+    """Leave the steps to the base optimizer for good."""
     run.progress.check = Check.FAILED
     run.single["best"].copy_(run.layout.weights())
     run.resume_base()

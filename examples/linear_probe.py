@@ -4,7 +4,8 @@
 
 A sentence encoder stays as it is; softmax regression on its 384 features tells good from bad
 reviews. Its optimum is one point, so that a probe that reaches it is the same in every run. On
-other rows it is no better for that: early passes of ADAM classify as well.
+other rows it is no better for that: ADAM, short of the optimum, classifies as well. By passes
+SecantTO is ahead, by seconds L-BFGS, as all rows are one small matrix here.
 """
 
 from __future__ import annotations
@@ -77,9 +78,10 @@ def main(argv: list[str] | None = None) -> dict[str, Row]:
         model = linear()
         seconds = train(model, loss, data, options.batch, options.passes, L2)
         rows.append(row(name, options.passes, seconds, model))
-    model = linear()
-    seconds = lbfgs(model, loss, data, options.passes, L2)
-    rows.append(row("L-BFGS, all rows", options.passes, seconds, model))
+    for evaluations in (options.passes, 10 * options.passes):
+        model = linear()
+        seconds = lbfgs(model, loss, data, evaluations, L2)
+        rows.append(row(f"L-BFGS, {evaluations} evaluations", evaluations, seconds, model))
     best = optimal_value(data, loss)
     title = f"probe: {len(data)} sentences, {2 * x.shape[1] + 2} weights, λ = {L2:g}"
     return show(title, rows, best, "accuracy")

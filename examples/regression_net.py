@@ -4,8 +4,8 @@
 
 24 features, 32 tanh units, one output; F is the mean squared error of 5 000 log prices and a small
 L2 term. It isn't convex: SecantTO begins when ADAM has found a valley, after a fifth of the passes.
-By seconds L-BFGS on all rows is a strong rival on a net this small, where a pass over all rows at
-once costs little more than a mini-batch.
+It ends level with ADAM and its falling rate here, F = 0.0107 and 0.0106 after 60 passes, and L-BFGS
+on all rows is at 0.0113 in a quarter of their time: try all three.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import trainopt
 
 ROOT = Path(trainopt.__file__).parent
 CORE = [  # from the bottom up; what shares a line may import each other
-    {"vectors", "schedules", "memory", "cache"},
+    {"vectors", "schedules", "memory", "cache", "loading"},
     {"settings"},
     {"forms"},
     {"learning"},

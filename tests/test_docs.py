@@ -116,3 +116,64 @@ def test_memory_in_the_documents():
     for page in (ROOT / "README.md", ROOT / "docs" / "guide.md"):
         for size in sizes:
             assert f"| {size} |" in page.read_text()
+
+
+def between(page, name):
+    """The lines of a page's table that is held to results."""
+    return re.search(rf"<!-- table {name} -->\n(.*?)\n?<!-- end -->", page, re.DOTALL).group(1)
+
+
+def test_when_to_use_what_says_what_the_results_say():
+    """Every number of its tables; `convex_choices` and `deep_choices` write them."""
+    page = (ROOT / "docs" / "when-to-use-what.md").read_text()
+    assert between(page, "convex") == convex_choices()
+    assert between(page, "deep") == deep_choices()
+
+
+CHOICES = {
+    "secant-8": "`SecantTO`, K = 8",
+    "secant-4": "`SecantTO`, K = 4",
+    "schedulefree-sgd": "Schedule-free SGD",
+    "schedulefree-adamw": "Schedule-free AdamW",
+    "adamw": "AdamW",
+    "momentum": "SGD, momentum",
+    "full": "`FullTO`",
+    "diagonal": "`DiagonalTO`",
+    "rankone": "`RankOneTO`",
+    "lbfgs": "L-BFGS",
+    "saga": "SAGA",
+}
+
+
+def convex_choices():
+    """Medians by the number of passes, from results/secant, and SecantTO's counts."""
+    secant, convex = ROOT / "results" / "secant", ROOT / "results" / "convex"
+    passes = pd.read_csv(convex / "cases.csv").set_index("case").passes
+    ends = pd.read_csv(secant / "cases.csv")
+    table = ends.assign(passes=ends.case.map(passes)).pivot_table(
+        values="median", index="optimizer", columns="passes", aggfunc="median"
+    )
+    counts = pd.read_csv(secant / "comparison.csv").set_index(["optimizer", "reference"])
+    budgets = sorted(table.columns, reverse=True)
+    heads = [f"{n} passes ({(passes == n).sum()} cases)" for n in budgets]
+    heads[-1] = heads[-1].replace("cases", "case")
+    lines = [f"| | {' | '.join(heads)} | against it |", "|---" * (len(budgets) + 2) + "|"]
+    for name, title in CHOICES.items():
+        cells = [f"{table.loc[name, n]:.1f}".replace("-", "−") for n in budgets]
+        verdict = "–"
+        if ("secant-8", name) in counts.index:
+            row = counts.loc[("secant-8", name)]
+            verdict = f"{row.win:.0f} / {row.tie:.0f} / {row.loss:.0f}"
+        lines.append(f"| {title} | {' | '.join(cells)} | {verdict} |")
+    return "\n".join(lines)
+
+
+def deep_choices():
+    """Mean ranks, from results/deep/summary.md."""
+    first = (ROOT / "results" / "deep" / "summary.md").read_text().split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in first.splitlines()[2:]]
+    chosen = ("Schedule-free AdamW", "AdamW", "Muon", "SGD, momentum", "Diagonal-TO", "RankOne-TO")
+    return "\n".join(
+        ["| | mean rank |", "|---|---|"]
+        + [f"| {row[0]} | {row[-1]} |" for row in rows if row[0] in chosen]
+    )

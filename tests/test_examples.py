@@ -31,8 +31,8 @@ def example(monkeypatch, tmp_path):
             pytest.skip(str(reason))
 
     yield run
-    for name in ("hf_trainer", "trl_sft", "accelerate_loop", "lightning_fashion", "logging_tools"):
-        sys.modules.pop(name, None)
+    for path in (Path(__file__).parents[1] / "examples").glob("*.py"):
+        sys.modules.pop(path.stem, None)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "diagonal", "estimated"])
@@ -76,3 +76,32 @@ def test_logging_tools(example):
     values = example("logging_tools", "--steps", "400")
     assert values["error"] < values["batch_error"]
     assert list(Path("out").glob("events.*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "gap", "behind"),
+    [
+        ("adult_logistic", ["--data", "breast-cancer", "--batch", "16"], 1e-4, "ADAM"),
+        ("diamonds_ridge", ["--data", "diabetes", "--batch", "16"], 1e-9, "ADAM"),
+        ("linear_probe", ["--tiny"], 1e-3, "ADAM"),
+    ],
+)
+def test_secants_reach_the_optimum_of_a_linear_model(example, capsys, name, argv, gap, behind):
+    if name == "linear_probe":
+        pytest.importorskip("transformers")
+    rows = example(name, *argv)
+    assert 0 <= float(_column(capsys.readouterr().out, "SecantTO", "F − F*")) < gap
+    assert rows["SecantTO"].value < rows[behind].value
+
+
+def test_regression_net(example):
+    rows = example("regression_net", "--data", "diabetes", "--batch", "16", "--passes", "30")
+    assert rows["SecantTO after ADAM"].value < rows["ADAM"].value
+    assert {row.passes for row in rows.values()} == {30}
+
+
+def _column(table, method, name):
+    """A cell of a printed table, by its method and the heading above it."""
+    head = next(line for line in table.splitlines() if name in line)
+    line = next(line for line in table.splitlines() if line.startswith(method))
+    return line[head.index(name) - 2 :].split()[0]

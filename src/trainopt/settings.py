@@ -64,7 +64,7 @@ def check_group(group: dict[str, Any]) -> None:
     for name in RATES:
         if name in group:
             _check_rate(name, group[name], group)
-    _check_number("weight_decay", group.get("weight_decay", 0.0))
+    check_number("weight_decay", group.get("weight_decay", 0.0))
     if group.get("scope", "tensor") not in ("tensor", "group"):
         raise ValueError(f"scope={group['scope']!r} is not known: give 'tensor' or 'group'.")
     dtype = group["state_dtype"]
@@ -80,7 +80,7 @@ def _check_rate(name: str, rate: Any, group: dict[str, Any]) -> None:
     if isinstance(rate, Schedule):
         return
     if not isinstance(rate, Tensor):
-        return _check_number(name, rate, "a finite number ≥ 0, a one-element tensor or a schedule")
+        return check_number(name, rate, "a finite number ≥ 0, a one-element tensor or a schedule")
     if rate.numel() != 1 or not rate.is_floating_point():
         raise ValueError(
             f"Tensor {name} must be 1-element and floating-point: it is {rate.dtype} of shape "
@@ -92,11 +92,30 @@ def _check_rate(name: str, rate: Any, group: dict[str, Any]) -> None:
             f"{name} is a tensor on {rate.device}: keep it on the CPU, or on the device of the "
             "parameters with capturable=True."
         )
-    _check_number(name, float(rate.detach()))
+    check_number(name, float(rate.detach()))
 
 
-def _check_number(name: str, value: Any, allowed: str = "a finite number ≥ 0") -> None:
+def check_count(name: str, value: Any) -> None:
+    """Raise a ValueError or TypeError unless a setting is a whole number ≥ 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}: give a whole number ≥ 1.")
+    if value < 1:
+        raise ValueError(f"{name}={value} is not allowed: give a whole number ≥ 1.")
+
+
+def check_number(
+    name: str, value: Any, allowed: str | None = None, *, positive: bool = False
+) -> None:
+    """Raise a ValueError or TypeError unless a setting is a finite number ≥ 0, or > 0.
+
+    Args:
+        name: of the setting.
+        value: of it.
+        allowed: what the sentence asks for, where numbers aren't all that may be given.
+        positive: whether 0 is refused.
+    """
+    allowed = allowed or f"a finite number {'>' if positive else '≥'} 0"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}={value!r} is a {type(value).__name__}: give {allowed}.")
-    if not (math.isfinite(value) and float(value) >= 0):
+    if not (math.isfinite(value) and float(value) >= 0) or (positive and value == 0):
         raise ValueError(f"{name}={value} is not allowed: give {allowed}.")

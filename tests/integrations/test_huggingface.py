@@ -4,12 +4,16 @@ import pytest
 import torch
 from torch.optim import AdamW
 
-from trainopt import DiagonalTO, Estimated, Exponential, RankOneTO
+from trainopt import ChunkSampler, DiagonalTO, Estimated, Exponential, RankOneTO, SecantTO
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
-from trainopt.integrations.huggingface import MonitorCallback, estimated  # noqa: E402
+from trainopt.integrations.huggingface import (  # noqa: E402
+    MonitorCallback,
+    estimated,
+    use_sampler,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
 
@@ -149,3 +153,76 @@ def test_the_callback_logs_nothing_for_a_step_that_was_skipped(tmp_path):
     callback.on_optimizer_step(trainer.args, trainer.state, trainer.control)
     callback.on_step_end(trainer.args, trainer.state, trainer.control)
     assert trainer.state.log_history == []
+
+
+def mean_loss(outputs, labels, num_items_in_batch=None):
+    """Over the rows of a step, however many batches it has."""
+    total = torch.nn.functional.cross_entropy(outputs.logits, labels, reduction="sum")
+    return total / num_items_in_batch
+
+
+def chunked(folder, accumulate, **extra):
+    """A Trainer that reads 48 rows in batches of 4, and its sampler."""
+    model = tiny()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    sampler = ChunkSampler(48, 4, chunks=3, accumulate=accumulate)
+    args = arguments(
+        folder,
+        **{
+            "gradient_accumulation_steps": accumulate,
+            "max_grad_norm": 0,
+            "weight_decay": 0.0,
+            "lr_scheduler_type": "constant",
+            "warmup_steps": 0,
+            **extra,
+        },
+    )
+    trainer = transformers.Trainer(
+        model,
+        args,
+        train_dataset=rows(),
+        compute_loss_func=mean_loss,
+        optimizer_cls_and_kwargs=(SecantTO, {"plan": sampler.plan, "lr": 0.05}),
+    )
+    use_sampler(trainer, sampler)
+    return trainer, sampler
+
+
+@pytest.mark.parametrize(("accumulate", "workers"), [(1, 0), (5, 0), (5, 1)])
+def test_a_trainer_reads_in_chunks_as_a_plain_loop_does(accumulate, workers, tmp_path):
+    steps = 12 if accumulate == 1 else 3
+    trainer, sampler = chunked(
+        tmp_path, accumulate, max_steps=4 * steps, dataloader_num_workers=workers
+    )
+    trainer.train()
+    assert trainer.optimizer.optimizer.steps == 4 * steps
+    assert sampler.plan.steps == steps
+    model, data = chunked(tmp_path, accumulate)[0].model, rows()
+    fresh = ChunkSampler(48, 4, chunks=3, accumulate=accumulate)
+    optimizer = SecantTO(model.parameters(), fresh.plan, lr=0.05)
+    for _ in range(4):
+        batches = list(fresh)
+        for start in range(0, len(batches), accumulate):
+            optimizer.zero_grad()
+            taken = batches[start : start + accumulate]
+            for batch in taken:
+                ids = torch.stack([data[row]["input_ids"] for row in batch])
+                labels = torch.tensor([data[row]["labels"] for row in batch])
+                mean_loss(model(input_ids=ids), labels, 4 * len(taken)).backward()
+            optimizer.step()
+    for name, value in trainer.model.state_dict().items():
+        torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_trainer_resumes_in_the_middle_of_a_chunk(tmp_path):
+    """Bit for bit: 12 steps a pass, 4 a chunk, stopped after 42."""
+    settings = {"max_steps": 60, "save_steps": 42}
+    whole, _ = chunked(tmp_path, 1, **settings)
+    whole.train()
+    resumed, _ = chunked(tmp_path, 1, **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-42"))
+    assert resumed.optimizer.optimizer.steps == 60
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name

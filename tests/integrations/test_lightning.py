@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from trainopt import DiagonalTO, Estimated
+from trainopt import ChunkSampler, DiagonalTO, Estimated, SecantTO
 
 pytest.importorskip("lightning")
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
@@ -115,3 +115,72 @@ def test_accumulated_gradients_log_only_after_a_step(tmp_path):
         **SETTINGS,
     ).fit(Recorded(behind), data())
     assert logged == [(1, 3), (2, 4), (3, 7), (4, 8)]
+
+
+def in_chunks(accumulate=1, workers=0):
+    """A loader of 32 rows in fixed chunks, and its sampler."""
+    rows = data().dataset
+    sampler = ChunkSampler(rows, 5, chunks=3, accumulate=accumulate)
+    return sampler, DataLoader(rows, batch_sampler=sampler, num_workers=workers)
+
+
+class Chunked(Line):
+    """Its optimizer reads in chunks; accumulated losses aren't those of a step's rows."""
+
+    def __init__(self, plan):
+        super().__init__(lambda params: SecantTO(params, plan, lr=0.1))
+
+    def configure_optimizers(self):
+        return self.make(self.parameters())
+
+
+class Accumulating(Chunked):
+    def optimizer_step(self, epoch, batch_idx, optimizer, closure):
+        closure()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+def test_secants_in_chunks_are_those_of_a_plain_loop(workers, tmp_path):
+    """Lightning's closure gives the loss, as a step of one's own may."""
+    sampler, loader = in_chunks(workers=workers)
+    module = Chunked(sampler)
+    settings = {"default_root_dir": tmp_path, "enable_checkpointing": False, **SETTINGS}
+    Trainer(max_epochs=6, **settings).fit(module, loader)
+    sampler, loader = in_chunks()
+    plain = Chunked(sampler)
+    optimizer = plain.configure_optimizers()
+    for _ in range(6):
+        for batch in loader:
+            optimizer.zero_grad()
+            loss = plain.training_step(batch, 0)
+            loss.backward()
+            optimizer.step(loss=loss)
+    assert module.losses == plain.losses
+
+
+def test_accumulated_batches_are_one_step_of_the_plan(tmp_path):
+    """Seven batches, of which the last has two rows, and a step after every third."""
+    sampler, loader = in_chunks(accumulate=3)
+    module = Accumulating(sampler)
+    settings = {"default_root_dir": tmp_path, "enable_checkpointing": False, **SETTINGS}
+    trainer = Trainer(max_epochs=5, accumulate_grad_batches=3, **settings)
+    trainer.fit(module, loader)
+    assert sampler.plan.rows == (15, 15, 2)
+    assert trainer.optimizers[0].steps == 15
+
+
+def test_secants_go_on_from_a_checkpoint(tmp_path):
+    settings = {"default_root_dir": tmp_path, "enable_checkpointing": False, **SETTINGS}
+    (sampler, loader), (half_sampler, half_loader), (rest_sampler, rest_loader) = (
+        in_chunks() for _ in range(3)
+    )
+    whole, half, rest = (Chunked(s) for s in (sampler, half_sampler, rest_sampler))
+    Trainer(max_epochs=6, **settings).fit(whole, loader)
+    trainer = Trainer(max_epochs=4, **settings)
+    trainer.fit(half, half_loader)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    rest_sampler.seek(trainer.optimizers[0].steps)
+    Trainer(max_epochs=6, **settings).fit(rest, rest_loader, ckpt_path=tmp_path / "half.ckpt")
+    assert half.losses + rest.losses == whole.losses

@@ -208,7 +208,7 @@ def test_gradients_that_are_accumulated_are_one_step():
 
 @pytest.mark.parametrize("setting", [{"batch_size": 8.0}, {"chunks": 2.5}, {"accumulate": True}])
 def test_numbers_that_are_not_whole_are_named(setting):
-    with pytest.raises(ValueError, match=f"{next(iter(setting))}=.* whole number"):
+    with pytest.raises(TypeError, match=f"{next(iter(setting))}=.* whole number"):
         ChunkSampler(64, **{"batch_size": 8, **setting})
     with pytest.raises(ValueError, match="steps=-1"):
         ChunkSampler(64, 8).seek(-1)

@@ -200,7 +200,7 @@ def test_memory_is_2k_2m_and_7_vectors_and_some_small_matrices():
     step_all(problem, params, optimizer, next(iter(sampler)))
     first, second = optimizer.memory()
     assert second == (2 * 4 + 2 * 11 + 7) * 2 * 8
-    small = 22 * 22 * 8 + 22 * 4 * 8 + 22 * 8 + 11 * 8 + 4
+    small = 22 * 22 * 8 + 22 * 4 * 8 + 22 * 8 + 4 * 11 * 8
     assert first == (2 * 4 + 2 * 11 + 7) * 4 * 8 + small
 
 
@@ -411,8 +411,8 @@ def test_a_fresh_state_makes_an_optimizer_fresh():
         ({"lr": "0.1"}, TypeError, "lr='0.1'"),
         ({"weight_decay": math.nan}, ValueError, "weight_decay=nan"),
         ({"pairs": 0}, ValueError, "pairs=0"),
-        ({"first": 1.5}, ValueError, "first=1.5"),
-        ({"patience": True}, ValueError, "patience=True"),
+        ({"first": 1.5}, TypeError, "first=1.5"),
+        ({"patience": True}, TypeError, "patience=True"),
         ({"scale": 0}, ValueError, "scale=0"),
         ({"trust": math.inf}, ValueError, "trust=inf"),
         ({"plan": [1, 2]}, TypeError, "give a ChunkSampler, a Plan"),
@@ -488,3 +488,20 @@ def test_a_run_goes_on_bit_for_bit_whatever_lr_the_new_optimizer_was_given():
         take(problem, w, optimizer, rows)
         take(problem, other, resumed, rows)
         assert torch.equal(w, other)
+
+
+def test_a_state_that_does_not_fit_is_refused_with_the_lean_choice():
+    """10¹⁵ weights in the memory of one: nothing is allocated."""
+    w = torch.nn.Parameter(torch.zeros(1).expand(10**15))
+    message = r"71 vectors of d = 10{15}, .* chunks=4 \(39 vectors, 156.0 PB\)"
+    with pytest.raises(MemoryError, match=message):
+        SecantTO([w], ChunkSampler(64, 4))
+
+
+def test_the_lean_choice_is_39_vectors():
+    problem = Problem("ridge")
+    w = torch.nn.Parameter(torch.zeros(problem.d, dtype=torch.float64))
+    sampler = ChunkSampler(problem.n, 5, chunks=4)
+    optimizer = SecantTO([w], sampler)
+    take(problem, w, optimizer, next(iter(sampler)))
+    assert optimizer.state[w]["vectors"].shape == (39, problem.d)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .form import Form, check_count
+from ..settings import check_count
+from .form import Form
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Blocks(Form):
         size: weights of a block, ≥ 1. Default: 16.
 
     Raises:
-        ValueError, TypeError: `size` isn't an integer ≥ 1.
+        ValueError, TypeError: `size` isn't a whole number ≥ 1.
     """
 
     variables = ("A",)

@@ -102,14 +102,6 @@ def norm(x: Tensor) -> Tensor:
     return found
 
 
-def check_count(name: str, value: Any) -> None:
-    """Raise unless a setting is an integer ≥ 1."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}: give an integer ≥ 1.")
-    if value < 1:
-        raise ValueError(f"{name}={value} is not allowed: give an integer ≥ 1.")
-
-
 def as_matrix(x: Tensor) -> Tensor:
     """Return x as a matrix of its first dimension by all others, as a view where possible."""
     return x.reshape(x.shape[0] if x.ndim else 1, -1) if x.numel() else x.reshape(0, 0)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .form import Form, check_count
+from ..settings import check_count
+from .form import Form
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class LowRank(Form):
         rank: k ≥ 1. Default: 4.
 
     Raises:
-        ValueError, TypeError: `rank` isn't an integer ≥ 1.
+        ValueError, TypeError: `rank` isn't a whole number ≥ 1.
     """
 
     variables = ("U", "V")

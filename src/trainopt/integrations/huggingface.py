@@ -5,7 +5,8 @@ A Trainable Optimizer needs no help there:
     Trainer(..., optimizer_cls_and_kwargs=(DiagonalTO, {"lr": 0.05, "alpha": 0.01}))
 
 `Trainer` then makes its usual groups, with and without weight decay. `estimated` does the same for
-the optimizer that the arguments name, behind the estimate.
+the optimizer that the arguments name, behind the estimate. `use_sampler` makes a Trainer read in
+the fixed chunks of `SecantTO`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from trainopt.estimated import Estimated
 from trainopt.integrations.loggers import prefixed
 from trainopt.integrations.monitor import large_batch_gradient, monitor, stepped
 from trainopt.optim import DiagonalTO, TrainableOptimizer
+from trainopt.secant import ChunkSampler
 
 
 def estimated(
@@ -62,6 +65,52 @@ def estimated(
             )
 
     return Made, kwargs
+
+
+class _Chunks(DataLoader[Any]):
+    """A loader whose Trainer says which pass it begins."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make `epoch` the number of the next pass."""
+        self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+
+
+def use_sampler(trainer: Trainer, sampler: ChunkSampler) -> None:
+    """Make a Trainer read its training rows by the sampler: `SecantTO` needs fixed chunks.
+
+        args = TrainingArguments(..., max_grad_norm=0)
+        sampler = ChunkSampler(data, batch_size=32)
+        chosen = (SecantTO, {"plan": sampler.plan, "lr": 0.3})
+        trainer = Trainer(model, args, train_dataset=data, optimizer_cls_and_kwargs=chosen)
+        use_sampler(trainer, sampler)
+
+    The sampler's `batch_size`, `accumulate`, `num_replicas` and `rank` are those of the arguments:
+    `per_device_train_batch_size`, `gradient_accumulation_steps`, `world_size`, `process_index`.
+    Gradients must not be clipped, and the model needs its dropout at 0. A gradient must be the mean
+    over the rows of a step: with accumulation, give the Trainer a `compute_loss_func` that divides
+    the sum of the losses by `num_items_in_batch`, since models for classification ignore it. A run
+    that is resumed goes on bit for bit, in the middle of a pass too; the optimizer takes
+    `sampler.plan` and not the sampler, as the Trainer draws the batches that were read once more.
+
+    Args:
+        trainer: the Trainer; its collator, workers and columns stay as they are.
+        sampler: the rows of a process's batches.
+    """
+    own = trainer.get_train_dataloader
+
+    def read() -> DataLoader[Any]:
+        made = own()
+        return _Chunks(
+            made.dataset,
+            batch_sampler=sampler,
+            collate_fn=made.collate_fn,
+            num_workers=made.num_workers,
+            pin_memory=made.pin_memory,
+            worker_init_fn=made.worker_init_fn,
+            persistent_workers=made.persistent_workers,
+        )
+
+    trainer.get_train_dataloader = read
 
 
 class MonitorCallback(TrainerCallback):  # type: ignore[misc]

@@ -11,6 +11,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from ..forms import Form
 from ..learning import Gradient, Weights
+from ..loading import loading
 from ..settings import settings_of, with_settings
 from .checks import check_loaded, check_parts, check_room, check_settings
 from .groups import added_group
@@ -223,13 +224,13 @@ class Estimator(Optimizer):
         """
         given: dict[str, Any] = {}
 
-        def see(_: Optimizer, final: dict[str, Any]) -> None:
+        def see(final: dict[str, Any]) -> None:
             given.update(final)
             for group, saved in zip(self.param_groups, final["param_groups"], strict=False):
                 name = type(self).__name__
                 check_loaded(self.model, self.defaults, group, saved, final["state"], name)
 
-        def restore(_: Optimizer) -> None:
+        def restore() -> None:
             for group, saved in zip(self.param_groups, given["param_groups"], strict=True):
                 for name, default in self.defaults.items():
                     group.setdefault(name, default)  # what an older state dict doesn't hold
@@ -242,17 +243,8 @@ class Estimator(Optimizer):
                     for name, value in (given["state"].get(key) or {}).items():
                         self.state[p][name] = value.to(p.device, dtype, copy=True)
 
-        # The last pre-hook sees what every other one made of the state dict, and the first
-        # post-hook puts the state right before any other one looks at it.
-        handles = (
-            self.register_load_state_dict_pre_hook(see),
-            self.register_load_state_dict_post_hook(restore, prepend=True),
-        )
-        try:
+        with loading(self, see, restore):
             super().load_state_dict(state_dict)
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch.optim.optimizer import Optimizer
 
+from .run import Run
+
 RESTART = 10.0  # the base phase diverges where ‖g‖ is this many times the first one
 SLOWER = 4.0  # and starts again with its rate divided by this
+
+
+def base_step(run: Run, groups: list[dict[str, Any]], base: Optimizer | None, norm: float) -> None:
+    """Take a step of the base phase, or begin it anew where it diverges.
+
+    Args:
+        run: the run.
+        groups: SecantTO's param groups, for SGD.
+        base: the optimizer that steps; None is SGD at lr / (1 + passes).
+        norm: ‖g‖ of the step.
+    """
+    progress = run.progress
+    if not progress.reference and math.isfinite(norm):
+        progress.reference = norm
+    if not norm <= RESTART * progress.reference:
+        run.restart()
+        progress.reference *= SLOWER
+        progress.slower /= SLOWER
+        if base is not None:
+            slow_down(base)
+    elif base is not None:
+        base.step()
+    else:
+        sgd(groups, progress.slower / (1 + progress.base_steps / run.plan.steps))
+        progress.base_steps += 1
 
 
 def sgd(groups: list[dict[str, Any]], decay: float) -> None:
@@ -21,6 +49,16 @@ def sgd(groups: list[dict[str, Any]], decay: float) -> None:
         if group["weight_decay"]:
             grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
         torch._foreach_add_(params, grads, alpha=-group["lr"] * decay)
+
+
+def allocate(base: Optimizer) -> None:
+    """Make an optimizer allocate its state by a step that moves nothing; gradients are 0."""
+    rates = [group["lr"] for group in base.param_groups]
+    for group in base.param_groups:
+        group["lr"] = 0.0
+    base.step()
+    for group, lr in zip(base.param_groups, rates, strict=True):
+        group["lr"] = lr
 
 
 def slow_down(base: Optimizer) -> None:

@@ -5,10 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from .detect import Check
+from enum import Enum
 
 RESOLVED = 1e-5  # changes of the loss, as a part of it, that float32 shows
+
+
+class Check(str, Enum):
+    """How far the question has got whether rows repeat; see `detect`."""
+
+    DUE = "due"  # the next pass begins with a chunk read at its old point
+    CHUNK = "chunk"  # that chunk is being read
+    PASSED = "passed"  # rows repeat
+    SETTLE = "settle"  # a chunk's rows don't; the weights stand still until a pass's end
+    PASS = "pass"  # a pass is being read for the second time at one point
+    BY_PASS = "by pass"  # whole passes repeat
+    FAILED = "failed"  # nothing does
 
 
 @dataclass
@@ -45,7 +56,6 @@ class Progress:
         clipped: whether the last step was cut to it.
         slope: Ĝᵀs of the last step s; 0 where there was none.
         jumps: chunks whose pairs are summed up for a pair of all chunks.
-        residual: ‖e‖ of the last chunk's end; NaN before.
     """
 
     until: int
@@ -76,7 +86,6 @@ class Progress:
     clipped: bool = False
     slope: float = 0.0
     jumps: int = 0
-    residual: float = math.nan
 
     def begin_chunk(self) -> None:
         """Start the sums over a chunk's rows."""

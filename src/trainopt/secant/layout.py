@@ -24,19 +24,38 @@ class Layout:
         dtype: the widest of the parameters', at least float32.
         lowest: the dtype of least precision among the parameters'.
         device: the first parameter's.
+        exact: whether every parameter has the vector's dtype.
     """
 
     def __init__(self, params: Sequence[Tensor]) -> None:
         self.params = list(params)
+        self._ids = [*map(id, params)]
+        self._given = [p.shape for p in params]
         reals = [real(p.detach()) for p in params]
         self.shapes = [p.shape for p in reals]
         self.sizes = [p.numel() for p in reals]
         self.size = sum(self.sizes)
         self.device = reals[0].device
         self.dtype = torch.float32
+        dtypes = {p.dtype for p in reals}
         self.lowest = max((p.dtype for p in reals), key=lambda dtype: torch.finfo(dtype).eps)
         for p in reals:
             self.dtype = torch.promote_types(self.dtype, p.dtype)
+        self.exact = dtypes == {self.dtype}
+
+    def check(self, params: Sequence[Tensor]) -> None:
+        """Raise a RuntimeError unless `params` are those of the layout, in their shapes."""
+        for p, shape in zip(params, self._given, strict=False):
+            if p.shape != shape:
+                raise RuntimeError(
+                    f"a parameter of shape {tuple(p.shape)} had the shape {tuple(shape)} at the "
+                    "first step: build a new SecantTO for the changed model."
+                )
+        if [*map(id, params)] != self._ids:
+            raise RuntimeError(
+                f"the optimizer holds {len(params)} parameters that are not the "
+                f"{len(self.params)} of the first step: build a new SecantTO for the changed model."
+            )
 
     def views(self, vectors: Tensor) -> list[Tensor]:
         """Return, for each parameter, its part of `vectors`, (…, d): (…, *shape), shared."""
@@ -67,10 +86,11 @@ class Layout:
             grads.append(None if p.grad is None else real(p.grad).to(self.device))
         return grads
 
-    def write(self, vector: Tensor) -> None:
-        """Give the parameters the values of `vector`, (d,), rounded to their dtypes."""
+    def write(self, vector: Tensor) -> Tensor:
+        """Give the parameters the values of `vector`, (d,), and return what their dtypes hold."""
         for p, value in zip(self.params, self.views(vector), strict=True):
             real(p.detach()).copy_(value)
+        return vector if self.exact else self.weights()
 
 
 def total_norm(tensors: Sequence[Tensor | None]) -> float:

@@ -3,30 +3,70 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from .compact import Compact
 from .pairs import ALL, Pairs
+
+TINY = 1e-100  # in place of the length 0 of an empty place
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """What a second look at a chunk says about the model as it was before, when asked.
+
+    Attributes:
+        gram: P Pᵀ as it was.
+        delta: δ.
+        with_pairs: P [s y], (2M, 2).
+        own: [s y]ᵀ[s y].
+        compact: the N of all chunks.
+        chunk: k.
+    """
+
+    gram: Tensor
+    delta: float
+    with_pairs: Tensor
+    own: list[list[float]]
+    compact: Compact
+    chunk: int
+
+    @cached_property
+    def z(self) -> Tensor:
+        """N_k P s, (2M,), of B_k s = δ s − Pᵀ N_k P s."""
+        return self.compact.dot(self.chunk, self.with_pairs[:, 0])
+
+    def residual(self) -> float:
+        """Return ‖e‖, e = c' − (c_k + B_k (u' − u_k))."""
+        (ss, sy), (_, yy) = self.own
+        z_ps, z_py = (self.z @ self.with_pairs).tolist()
+        z_z = float(self.z @ (self.gram @ self.z))
+        bs_bs = self.delta**2 * ss - 2 * self.delta * z_ps + z_z
+        y_bs = self.delta * sy - z_py
+        return math.sqrt(max(0.0, yy - 2 * y_bs + bs_bs))
+
+    def curvature(self) -> float:
+        """Return sᵀB_k s."""
+        return self.delta * self.own[0][0] - float(self.z @ self.with_pairs[:, 0])
 
 
 class Visit(NamedTuple):
-    """What a second look at a chunk's rows says about the model as it was before.
+    """A second look at a chunk's rows.
 
     Attributes:
         s: u' − u_k, (d,).
         y: c' − c_k, (d,).
-        residual: ‖e‖, e = c' − (c_k + B_k (u' − u_k)).
-        change: ‖c' − c_k‖.
-        predicted: the change of the chunk's mean loss by the model, c_kᵀs + ½ sᵀB_k s.
+        surprise: what it says about the model as it was before.
     """
 
     s: Tensor
     y: Tensor
-    residual: float
-    change: float
-    predicted: float
+    surprise: Surprise
 
 
 class Move(NamedTuple):
@@ -53,23 +93,25 @@ class Model:
     Attributes:
         points: u_k, (K, d); 0 where the chunk wasn't seen.
         gradients: c_k, (K, d).
-        seen: (K,), which chunks were.
+        seen: which chunks were.
     """
 
     def __init__(
         self, shares: tuple[float, ...], pairs: int, vectors: Tensor, *, scale: float, lr: float
     ) -> None:
         count = len(shares)
-        self.shares = torch.tensor(shares, dtype=torch.float64)
+        self.shares = shares
         self.scale, self.lr = scale, lr
         self.points, self.gradients = vectors[:count], vectors[count : 2 * count]
-        self.pairs = Pairs(pairs, vectors[2 * count :])
-        self.weights = self.shares.to(vectors)  # the shares, where the vectors are
-        self.seen = torch.zeros(count, dtype=torch.bool)
+        self._small_weights = torch.tensor(shares, dtype=torch.float64)  # the shares
+        self._weights = self._small_weights.to(vectors)  # the same where the vectors are
+        self.pairs = Pairs(pairs, self._small_weights, vectors[2 * count :])
+        self.seen = [False] * count
         # P (u_k − r) with one r for each row of P, and P Σ p_k c_k: the terms of Ĝ in P's basis.
         self.offsets = torch.zeros(2 * pairs, count, dtype=torch.float64)
         self.slopes = torch.zeros(2 * pairs, dtype=torch.float64)
-        self._known: tuple[Tensor, Tensor] | None = None
+        self._known: tuple[Compact, Tensor] | None = None
+        self._mean: Tensor | None = None
 
     # What is seen -----------------------------------------------------------------------------
 
@@ -85,49 +127,43 @@ class Model:
         Returns:
             What the chunk says about the model, or None where it wasn't seen before.
         """
-        s, y = point - self.points[chunk], gradient - self.gradients[chunk]
-        products = self.pairs.products(s, y)
-        visit = self._judge(chunk, s, y, products) if self.seen[chunk] else None
-        self.offsets[:, chunk] += products[0][:, 0]
-        self.slopes += self.shares[chunk] * products[0][:, 1]
+        both = torch.stack([point - self.points[chunk], gradient - self.gradients[chunk]])
+        products = self.pairs.products(both)
+        visit = None
+        if self.seen[chunk]:
+            visit = Visit(both[0], both[1], self._surprise(chunk, products))
+        moved, turned = products[0].unbind(dim=1)
+        self.offsets[:, chunk].add_(moved)
+        self.slopes.add_(turned, alpha=self.shares[chunk])
         self.points[chunk], self.gradients[chunk] = point, gradient
+        self._mean = None
         if visit and push:
-            self._push(chunk, s, y, products)
+            self._push(chunk, both, products)
         self.seen[chunk] = True
         return visit
 
     def push_all(self, s: Tensor, y: Tensor) -> None:
         """Put in one pair of all chunks together: the sums over k of p_k s_k and p_k y_k."""
-        self._push(ALL, s, y, self.pairs.products(s, y))
+        both = torch.stack([s, y])
+        self._push(ALL, both, self.pairs.products(both))
 
-    def _push(self, owner: int, s: Tensor, y: Tensor, products: tuple[Tensor, Tensor]) -> None:
-        rows = self.pairs.push(s, y, owner, products)
+    def _push(self, owner: int, both: Tensor, products: tuple[Tensor, Tensor]) -> None:
+        rows = self.pairs.push(both, owner, products)
         if rows is None:
             return
         # Differences from any one point (the last chunk's, for `ALL`): the points themselves would
         # cancel in Ĝ, but not their rounding.
         near = self.points - self.points[owner]
-        changed = self.pairs.vectors[rows[0] :: self.pairs.most]
+        changed = self.pairs.vectors[rows]
         self.offsets[rows] = (changed @ near.T).cpu().double()
-        self.slopes[rows] = (changed @ (self.weights @ self.gradients)).cpu().double()
+        self.slopes[rows] = (changed @ (self._mean_gradient())).cpu().double()
         self._known = None
 
-    def _judge(self, chunk: int, s: Tensor, y: Tensor, products: tuple[Tensor, Tensor]) -> Visit:
+    def _surprise(self, chunk: int, products: tuple[Tensor, Tensor]) -> Surprise:
         with_pairs, own = products
-        ss, sy, yy = float(own[0, 0]), float(own[0, 1]), float(own[1, 1])
-        n, _ = self._matrices()
-        ps, py = with_pairs.unbind(dim=1)
-        z = n[chunk] @ ps  # B s = δ s − Pᵀ z
-        bs_bs = self.delta**2 * ss - 2 * self.delta * float(z @ ps) + float(z @ self.pairs.gram @ z)
-        y_bs = self.delta * sy - float(z @ py)
-        s_bs = self.delta * ss - float(z @ ps)
-        return Visit(
-            s,
-            y,
-            residual=math.sqrt(max(0.0, yy - 2 * y_bs + bs_bs)),
-            change=math.sqrt(max(0.0, yy)),
-            predicted=float(self.gradients[chunk] @ s) + 0.5 * s_bs,
-        )
+        compact, _ = self._matrices()
+        gram = self.pairs.gram.clone()
+        return Surprise(gram, self.delta, with_pairs, own.tolist(), compact, chunk)
 
     def clear(self) -> None:
         """Drop the pairs; keep the points and gradients."""
@@ -141,7 +177,8 @@ class Model:
         self.clear()
         self.points.zero_()
         self.gradients.zero_()
-        self.seen.zero_()
+        self.seen = [False] * len(self.seen)
+        self._mean = None
 
     # What is known ----------------------------------------------------------------------------
 
@@ -152,27 +189,28 @@ class Model:
             w: the point.
             chunk: the chunk seen last; nothing has to be multiplied where w is its point.
         """
-        p, delta = self.shares, self.delta
+        delta = self.delta
         near = w - self.points
         spread = float(torch.linalg.vector_norm(near, dim=1).max())
-        gradient = self.weights @ self.gradients + delta * (self.weights @ near)
-        n, a = self._matrices()
+        gradient = torch.addmv(self._mean_gradient(), near.T, self._weights, alpha=delta)
+        self._mean = None  # it was kept for this
+        compact, a = self._matrices()
         here = self.offsets[:, chunk]
-        if bool(near[chunk].any()):
+        if not torch.equal(w, self.points[chunk]):
             here = here + (self.pairs.vectors @ near[chunk]).cpu().double()
         offsets = here[:, None] - self.offsets  # P (w − u_k), (2M, K)
-        z = (n @ offsets.T[:, :, None])[:, :, 0].T @ p  # Σ p_k N_k P (w − u_k)
-        in_pairs = self.slopes + delta * (offsets @ p) - self.pairs.gram @ z  # P Ĝ
+        mean = offsets @ self._small_weights
+        z = compact.mean_dot(offsets, mean)  # Σ p_k N_k P (w − u_k)
+        gram = self.pairs.gram
+        in_pairs = torch.add(self.slopes, mean, alpha=delta).addmv_(gram, z, alpha=-1)  # P Ĝ
         # Woodbury: A⁻¹ = I/δ + Pᵀ (I − A' P Pᵀ/δ)⁻¹ A' P / δ², A' = Σ p_k N_k; the rows of P are
         # taken at length 1, so that the scale of F doesn't choose the pivots.
-        length = self.pairs.gram.diagonal().sqrt()
-        length[length == 0] = 1
-        matrix = torch.eye(len(a), dtype=a.dtype) - (a * length[:, None]) @ (
-            self.pairs.gram / length / delta
-        )
+        length = gram.diagonal().sqrt().clamp_(min=TINY)
+        matrix = (a * length[:, None]) @ (gram / (-delta * length))
+        matrix.diagonal().add_(1)
         x, failed = torch.linalg.solve_ex(matrix, length * (a @ in_pairs))
         x /= length
-        if failed or not x.isfinite().all():
+        if failed or not math.isfinite(x.sum()):
             x = torch.zeros_like(x)
         weights = torch.stack([z, x / -(delta**2)]).to(gradient)
         in_full = weights @ self.pairs.vectors  # the second and last read of P
@@ -188,28 +226,35 @@ class Model:
         """δ, the curvature where no pair says another."""
         return self.scale / (self.pairs.gamma or self.lr)
 
-    def _matrices(self) -> tuple[Tensor, Tensor]:
-        """Return N_k, (K, 2M, 2M), and Σ p_k N_k, (2M, 2M)."""
+    def _mean_gradient(self) -> Tensor:
+        """Return Σ p_k c_k, (d,)."""
+        if self._mean is None:
+            self._mean = self._weights @ self.gradients
+        return self._mean
+
+    def _matrices(self) -> tuple[Compact, Tensor]:
+        """Return the N_k, and Σ p_k N_k, (2M, 2M)."""
         if self._known is None:
-            n = self.pairs.matrices(len(self.shares), self.delta)
-            if n is None:  # the pairs contradict each other by more than rounding allows
+            try:
+                found = self.pairs.matrices(self.delta)
+            except ArithmeticError:
                 self.clear()
                 return self._matrices()
-            self._known = n, (self.shares @ n.flatten(1)).view(n.shape[1:])
+            self._known = found, found.mean()
         return self._known
 
     # What is kept -----------------------------------------------------------------------------
 
     def small(self) -> dict[str, Any]:
         """Return everything that isn't of size d, for a state dict."""
-        kept = {"seen": self.seen, "offsets": self.offsets, "slopes": self.slopes}
+        kept = {"seen": list(self.seen), "offsets": self.offsets, "slopes": self.slopes}
         return {**kept, "lr": self.lr, **self.pairs.small()}
 
     def load_small(self, small: dict[str, Any]) -> None:
         """Take what `small` returned."""
-        held = {"seen": self.seen, "offsets": self.offsets, "slopes": self.slopes}
+        held = {"offsets": self.offsets, "slopes": self.slopes}
         pairs = self.pairs
-        held |= {"gram": pairs.gram, "owner": pairs.owner}
+        held |= {"gram": pairs.gram, "rank": pairs.rank}
         for name, own in held.items():
             if small[name].shape != own.shape:
                 raise ValueError(
@@ -218,5 +263,5 @@ class Model:
                 )
             own.copy_(small[name])
         pairs.pushes, pairs.gamma = small["pushes"], small["gamma"]
-        self.lr = small["lr"]
-        self._known = None
+        self.lr, self.seen = small["lr"], list(small["seen"])
+        self._known = self._mean = None

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any, overload
+from typing import overload
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from .base import RESTART, SLOWER, sgd, slow_down
-from .descent import Descent, Settings
+from .base import allocate, base_step
+from .checkpoint import LR, Checkpointed
+from .descent import add, end_chunk
 from .layout import Layout, real, total_norm
 from .plan import Followed, Plan
+from .run import Run, Settings, check_room
 from .sampler import ChunkSampler
-from .saved import check_saved, copy_vectors
 from .watch import Watch
 
 
-class SecantTO(Optimizer):
+class SecantTO(Checkpointed):
     """A Trainable Optimizer whose A is trained by secants over fixed chunks of the data.
 
     The data are read in K chunks, the same rows in the same chunk in every pass. Chunk k keeps its
@@ -64,13 +63,14 @@ class SecantTO(Optimizer):
 
     Raises:
         TypeError, ValueError: an argument is of the wrong kind or out of its range.
+        MemoryError: the state doesn't fit; the sentence names d, the bytes and the ways out.
     """
 
     def __init__(
         self,
         params: ParamsT,
         plan: ChunkSampler | Plan | Followed,
-        lr: float = 0.3,
+        lr: float = LR,
         *,
         weight_decay: float = 0.0,
         pairs: int | None = None,
@@ -87,16 +87,12 @@ class SecantTO(Optimizer):
             )
         self.plan = plan if isinstance(plan, Plan) else plan.plan
         pairs = max(10, 3 * self.plan.chunks) if pairs is None else pairs
-        for name, value in {"pairs": pairs, "first": first, "patience": patience}.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r} is not allowed: give a whole number ≥ 1.")
-        _check_number("scale", scale, positive=True)
-        _check_number("trust", trust, positive=True)
         self.settings = Settings(pairs, first, scale, trust, patience)
         self.base = base
         self._watch = None if isinstance(plan, Plan) else Watch(plan)
-        self._descent: Descent | None = None
+        self._run: Run | None = None
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+        check_room(self._layout(), self.plan, pairs)
         if base is not None:
             own = {p for group in self.param_groups for p in group["params"]}
             if {p for group in base.param_groups for p in group["params"]} != own:
@@ -106,11 +102,6 @@ class SecantTO(Optimizer):
                 )
 
     # What a user calls ------------------------------------------------------------------------
-
-    @property
-    def steps(self) -> int:
-        """The number of steps taken: with a `ChunkSampler`, where to `seek` to go on."""
-        return 0 if self._descent is None else self._descent.progress.steps
 
     @overload
     def step(self, closure: None = None, *, loss: float | Tensor | None = None) -> None: ...
@@ -160,9 +151,9 @@ class SecantTO(Optimizer):
         Raises:
             KeyError: `param` isn't one of the optimizer's, or no move was made yet.
         """
-        descent = self._descent
-        if descent is not None and descent.progress.moved and param in self.state:
-            row = Descent.SINGLE.index("gradient") - len(Descent.SINGLE)
+        run = self._run
+        if run is not None and run.progress.moved and param in self.state:
+            row = Run.SINGLE.index("gradient") - len(Run.SINGLE)
             value: Tensor = self.state[param]["vectors"][row]
             return torch.view_as_complex(value) if param.is_complex() else value
         raise KeyError(
@@ -176,8 +167,8 @@ class SecantTO(Optimizer):
         Raises:
             RuntimeError: no chunk was read twice yet.
         """
-        residual = math.nan if self._descent is None else self._descent.progress.residual
-        if math.isnan(residual):
+        residual = None if self._run is None else self._run.residual()
+        if residual is None:
             raise RuntimeError("no residual yet: ask after the first two passes.")
         return torch.tensor(residual)
 
@@ -187,14 +178,14 @@ class SecantTO(Optimizer):
         State is allocated by the first step; before it, the answer is 0. The small matrices, some
         (2M)² float64, are counted in the first group; what `base` holds is not counted.
         """
-        descent = self._descent
-        if descent is None:
+        run = self._run
+        if run is None:
             return [0] * len(self.param_groups)
-        number = descent.vectors.element_size() * len(descent.vectors)
+        number = run.vectors.element_size() * len(run.vectors)
         held = [
             number * sum(real(p).numel() for p in group["params"]) for group in self.param_groups
         ]
-        small = descent.model.small().values()
+        small = run.model.small().values()
         held[0] += sum(value.nbytes for value in small if isinstance(value, Tensor))
         return held
 
@@ -203,177 +194,44 @@ class SecantTO(Optimizer):
     def _layout(self) -> Layout:
         """Return how the parameters lie in a vector, having made sure that they are the same."""
         params = [p for group in self.param_groups for p in group["params"]]
-        if self._descent is None:
+        if self._run is None:
             return Layout(params)
-        layout = self._descent.layout
-        for p, shape in zip(params, layout.shapes, strict=False):
-            if real(p).shape != shape:
-                raise RuntimeError(
-                    f"a parameter of shape {tuple(p.shape)} had the shape {tuple(shape)} at the "
-                    "first step: build a new SecantTO for the changed model."
-                )
-        if [*map(id, params)] != [*map(id, layout.params)]:
-            raise RuntimeError(
-                f"the optimizer holds {len(params)} parameters that are not the "
-                f"{len(layout.params)} of the first step: build a new SecantTO for the changed "
-                "model."
-            )
-        return layout
+        self._run.layout.check(params)
+        return self._run.layout
 
     def _advance(self, loss: float) -> str | None:
         """Take a step; return what the user has to be told."""
         layout = self._layout()
         grads = layout.gradients()
+        norm = total_norm(grads)
+        if not self.steps and norm == 0 and not any(group["lr"] for group in self.param_groups):
+            self._hold(self._new_run())  # the dummy step of torch.distributed.checkpoint
+            if self.base is not None:
+                allocate(self.base)
+            return None
         if self._watch is not None:
             self._watch.step(self.steps)
-        descent = self._descent or self._new_descent(None, None)
-        if self._descent is None:
-            self._hold(descent)
-        progress = descent.progress
-        norm = total_norm(grads)
+        if not self.steps:
+            if self._run is not None and self.base is not None:
+                self.base.state.clear()
+            self._hold(self._new_run())
+        run = self._run
+        assert run is not None
+        progress = run.progress
         place = self.plan.places[progress.steps % self.plan.steps]
         progress.steps += 1
         if not progress.retired:
-            descent.add(place, grads, norm, loss)
+            add(run, place, grads, norm, loss)
         if not progress.secant:
-            self._base_step(descent, norm)
+            base_step(run, self.param_groups, self.base, norm)
         if place.last and not progress.retired:
-            descent.end_chunk(place.chunk, self._decay())
-        notice, descent.notice = descent.notice, None
+            end_chunk(run, place.chunk, self._decay())
+        notice, run.notice = run.notice, None
         return notice
-
-    def _base_step(self, descent: Descent, norm: float) -> None:
-        progress = descent.progress
-        if not progress.reference and math.isfinite(norm):
-            progress.reference = norm
-        if not norm <= RESTART * progress.reference:
-            descent.restart()
-            progress.reference *= SLOWER
-            progress.slower /= SLOWER
-            if self.base is not None:
-                slow_down(self.base)
-        elif self.base is not None:
-            self.base.step()
-        else:
-            sgd(self.param_groups, progress.slower / (1 + progress.base_steps / self.plan.steps))
-            progress.base_steps += 1
 
     def _decay(self) -> list[float]:
         """Return the weight decay of each parameter."""
         return [group["weight_decay"] for group in self.param_groups for _ in group["params"]]
-
-    # What torch calls -------------------------------------------------------------------------
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, before the first step; see `torch.optim.Optimizer`.
-
-        Raises:
-            RuntimeError: a step was taken; nothing has been changed.
-            TypeError, ValueError: `lr` or `weight_decay` isn't a finite number ≥ 0.
-        """
-        if self._descent is not None:
-            raise RuntimeError(
-                "a param group can't be added after the first step, whose objective was another "
-                "one: build a new SecantTO for all parameters."
-            )
-        for name in ("lr", "weight_decay"):
-            _check_number(name, {**self.defaults, **param_group}[name])
-        super().add_param_group(param_group)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what torch's optimizers return, and "secant": numbers, plan; "base": its own."""
-        kept = super().state_dict()
-        kept["secant"] = self._numbers()
-        if self.base is not None:
-            kept["base"] = self.base.state_dict()
-        return kept
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what `state_dict` returned; a run goes on bit for bit, in a chunk's middle too.
-
-        Raises:
-            ValueError: the state is another optimizer's, another plan's, or of other shapes;
-                nothing has been changed.
-        """
-        loaded: list[Descent | None] = []
-
-        def see(_: Optimizer, final: dict[str, Any]) -> None:
-            loaded.append(self._read_state(final))
-            if self.base is not None:
-                self.base.load_state_dict(final["base"])
-
-        def restore(_: Optimizer) -> None:
-            self._hold(loaded[0])
-            if self._watch is not None:
-                self._watch = Watch(self._watch.source)
-
-        # The last pre-hook sees what every other one made of the state dict, and the first
-        # post-hook puts the state right before any other one looks at it.
-        handles = (
-            self.register_load_state_dict_pre_hook(see),
-            self.register_load_state_dict_post_hook(restore, prepend=True),
-        )
-        try:
-            super().load_state_dict(state_dict)
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def __getstate__(self) -> dict[str, Any]:
-        kept = super().__getstate__()
-        descent = self._descent
-        return {
-            **kept,
-            "state": defaultdict(dict),  # views, which a pickle would make tensors of their own
-            "plan": self.plan,
-            "settings": self.settings,
-            "base": self.base,
-            "_vectors": None if descent is None else descent.vectors,
-            "_kept": self._numbers(),
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        if "_kept" not in state:  # what load_state_dict gives
-            super().__setstate__(state)
-            return
-        vectors, kept = state.pop("_vectors"), state.pop("_kept")
-        self._watch = None  # a copy doesn't watch the loader of the original
-        super().__setstate__(state)
-        self._hold(None if vectors is None else self._new_descent(vectors, kept["numbers"]))
-
-    def _numbers(self) -> dict[str, Any]:
-        """Return everything of the state that isn't of size d."""
-        return {
-            "plan": asdict(self.plan),
-            "pairs": self.settings.pairs,
-            "numbers": None if self._descent is None else self._descent.numbers(),
-        }
-
-    def _new_descent(self, vectors: Tensor | None, numbers: dict[str, Any] | None) -> Descent:
-        layout = Layout([p for group in self.param_groups for p in group["params"]])
-        return Descent(
-            layout, self.plan, self.settings, self.param_groups[0]["lr"], vectors, numbers
-        )
-
-    def _hold(self, descent: Descent | None) -> None:
-        """Take a state; `state` shows each parameter's part of it."""
-        self._descent = descent
-        self.state.clear()
-        if descent is not None:
-            views = descent.layout.views(descent.vectors)
-            for p, vectors in zip(descent.layout.params, views, strict=True):
-                self.state[p] = {"vectors": vectors}
-
-    def _read_state(self, state_dict: dict[str, Any]) -> Descent | None:
-        """Return the state in a state dict; a ValueError says why it can't be ours."""
-        sizes = [len(group["params"]) for group in self.param_groups]
-        check_saved(state_dict, self.plan, self.settings.pairs, sizes, self.base is not None)
-        numbers = state_dict["secant"]["numbers"]
-        if numbers is None:
-            return None
-        descent = self._new_descent(None, numbers)
-        copy_vectors(state_dict, descent.layout.views(descent.vectors))
-        return descent
 
 
 def _number(loss: float | Tensor | None) -> float:
@@ -385,11 +243,3 @@ def _number(loss: float | Tensor | None) -> float:
             "rows."
         )
     return float(loss.detach() if isinstance(loss, Tensor) else loss)
-
-
-def _check_number(name: str, value: Any, positive: bool = False) -> None:
-    wanted = "a finite number > 0" if positive else "a finite number ≥ 0"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}: give {wanted}.")
-    if not math.isfinite(value) or value < 0 or (positive and value == 0):
-        raise ValueError(f"{name}={value} is not allowed: give {wanted}.")

@@ -75,6 +75,8 @@ class Reading:
     ) -> tuple[Tensor, float]:
         """Return the mean gradient at `point`, λw of the weight decay included, and ½λ‖w‖².
 
+        The second is 0 where the losses aren't known.
+
         As λw is linear in w, adding it once at the mean point is what adding it at each step is. A
         parameter without a gradient in the chunk, a frozen one, doesn't decay: `torch.optim` leaves
         it alone, too.
@@ -93,6 +95,7 @@ class Reading:
             if rate:
                 part = point[start : start + size]
                 gradient[start : start + size].add_(part, alpha=rate)
-                penalty += rate / 2 * float(part @ part)
+                if not math.isnan(progress.losses):
+                    penalty += rate / 2 * float(part @ part)
             start += size
         return gradient, penalty

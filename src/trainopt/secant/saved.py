@@ -23,7 +23,8 @@ def check_saved(
         sizes: the number of parameters in each of its groups.
         has_base: whether it was given a base optimizer.
     """
-    kept = state_dict.get("secant")
+    first = state_dict["param_groups"][0]
+    kept = first.get("secant")
     if kept is None:
         raise ValueError(
             "the state dict has no entry 'secant': load it into the optimizer that saved it."
@@ -38,7 +39,7 @@ def check_saved(
             f"pairs={pairs} is not what the state dict was saved with: build the optimizer with "
             f"pairs={kept['pairs']}."
         )
-    if ("base" in state_dict) != has_base:
+    if ("base" in first) != has_base:
         raise ValueError(
             "base: only one of the state dict and the optimizer has one: build the optimizer as it "
             "was when the state was saved."

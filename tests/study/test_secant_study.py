@@ -1,6 +1,7 @@
 """`trainopt study secant` on one case with two seeds, and its page."""
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -176,7 +177,7 @@ def test_drawn_batches_keep_no_rows_in_their_chunk(replacement):
     assert [[len(batch) for batch in batches] for batches in passes] == [[4, 4, 2]] * 2
     assert passes[0] != passes[1]
     for batches in passes:
-        assert (sorted(sum(batches, [])) == list(range(10))) != replacement
+        assert (sorted(chain(*batches)) == list(range(10))) != replacement
 
 
 def dense_step(pairs, gradient):

@@ -40,7 +40,8 @@ def convex(
     from trainopt.bench.secrets import shown
     from trainopt.bench.terminal import say, show
     from trainopt.study.convex import run_convex
-    from trainopt.study.convex_report import summary_cells, write_convex_report
+    from trainopt.study.convex_cells import summary_cells
+    from trainopt.study.convex_report import write_convex_report
     from trainopt.study.protocol import read_protocol
     from trainopt.study.tables import Results, headline
 

@@ -213,11 +213,11 @@ def _export(units: list[Unit], protocol: Protocol, storage: Any, out: Path) -> N
 
 def _added(rows: list[dict[str, Any]], path: Path) -> pd.DataFrame:
     """The table at `path`, where there is one, with these rows after its own."""
-    new = pd.DataFrame(rows, columns=None if rows else ["case", "optimizer", "search", "number"])
-    if not path.exists():
-        return new
-    before = pd.read_parquet(path).astype({"case": str, "optimizer": str})
-    table: pd.DataFrame = pd.concat([before, new], ignore_index=True) if rows else before
+    pieces = [pd.DataFrame(rows)] if rows else []
+    if path.exists():
+        pieces.insert(0, pd.read_parquet(path).astype({"case": str, "optimizer": str}))
+    columns = pd.DataFrame(columns=["case", "optimizer", "search", "number", "score", "settings"])
+    table: pd.DataFrame = pd.concat(pieces, ignore_index=True) if pieces else columns
     return table
 
 

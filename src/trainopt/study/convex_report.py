@@ -11,9 +11,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from trainopt.bench.folder import write_whole
+from trainopt.bench.markdown import markdown
 from trainopt.bench.page import filled, html_table
 from trainopt.bench.provenance import commands, made_by
 from trainopt.bench.stats import TOO_FEW, counts_text
+from trainopt.study.convex_cells import ends_cells, page_cells, summary_cells
 from trainopt.study.measures import first_reached
 from trainopt.study.names import ABLATIONS, OURS, STYLES, TITLES
 from trainopt.study.pictures import mean_curves, save_pictures
@@ -40,6 +42,10 @@ def write_convex_report(results: Results, out: Path) -> pd.DataFrame:
     }
     for name, table in tables.items():
         table.to_csv(out / f"{name}.csv", float_format="%.5g")
+    pages = [page_cells(pd.read_csv(out / "summary.csv"))]
+    if "secant" in results.optimizers:
+        pages.append(ends_cells(results))
+    write_whole(out / "summary.md", ("\n\n".join(map(markdown, pages)) + "\n").encode())
     captions = save_pictures(results, out)
     page = filled(
         "trainopt.study",
@@ -65,29 +71,6 @@ def write_convex_report(results: Results, out: Path) -> pd.DataFrame:
     write_whole(out / "report.html", page.encode())
     summary: pd.DataFrame = tables["summary"]
     return summary
-
-
-def summary_cells(
-    summary: pd.DataFrame, references: tuple[str, ...]
-) -> tuple[list[str], list[list[str]]]:
-    """The summary as texts: the columns' names, and the rows."""
-    columns = ["optimizer"]
-    for reference in references:
-        columns += [f"vs {TITLES[reference]}", "decades"]
-    columns += ["ρ vs ADAM", "rank", "by area", "by seconds"]
-    rows = []
-    for name, row in summary.iterrows():
-        cells = [TITLES[str(name)]]
-        for reference in references:
-            counts = row[[f"{verdict}:{reference}" for verdict in ("win", "tie", "loss")]]
-            counts.index = ["win", "tie", "loss"]
-            cells.append("–" if counts.isna().any() else counts_text(counts))
-            cells.append(_signed(row[f"difference:{reference}"]))
-        rho = row[f"rho:{references[0]}"]
-        cells.append("–" if not math.isfinite(rho) else f"{rho:+.2f} %")
-        ranks = (row["rank:final"], row["rank:area"], row["rank:area_seconds"])
-        rows.append([*cells, *("–" if math.isnan(rank) else f"{rank:.1f}" for rank in ranks)])
-    return columns, rows
 
 
 def ablations(results: Results) -> pd.DataFrame:
@@ -256,9 +239,3 @@ def _cell(value: object) -> str:
             return "∞" if value > 0 else "−∞"
         return f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.3g}"
     return str(value)
-
-
-def _signed(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return f"{value:+.2f}" if math.isfinite(value) else "+∞"

@@ -6,13 +6,11 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from trainopt.bench.folder import write_whole
 from trainopt.bench.markdown import Cells, markdown
 from trainopt.bench.stats import counts_text
-from trainopt.study.measures import FLOOR
 from trainopt.study.names import TITLES
 from trainopt.study.secant import CHUNKED, SECANTS, VARIANTS
 from trainopt.study.secant_runs import STARTS, UNTUNED
@@ -43,25 +41,11 @@ def write_secant(convex: Results, out: Path) -> str:
 
 
 def all_finals(convex: Results, runs: pd.DataFrame) -> pd.DataFrame:
-    """log₁₀(F − F*) and F at the end, by case, optimizer and seed: what was run, tuned, or solved.
-
-    Means over searches. Solvers have the mean over their own seeds at every seed, since they don't
-    see the mini-batches: a paired test against them is a test against that number.
-    """
-    budget = convex.protocol.main
+    """`Results.finals` of the convex study together with what was run here."""
     others = convex.runs[~convex.runs.optimizer.isin(list(STARTS))]  # SecantTO itself is in both
-    joined = pd.concat([others, runs.assign(budget=budget)], ignore_index=True)
-    seeds = replace(convex, runs=joined).seeds[["case", "optimizer", "seed", "final", "loss"]]
-    ends = convex.solvers.groupby(["case", "optimizer", "seed"]).suboptimality.last()
-    best = {case: facts["best"] for case, facts in convex.manifest["cases"].items()}
-    solved = ends.reset_index().assign(
-        final=lambda table: np.log10(table.suboptimality.clip(lower=FLOOR)),
-        loss=lambda table: table.case.map(best) + table.suboptimality,
-    )
-    solved = solved.groupby(["case", "optimizer"])[["final", "loss"]].mean().reset_index()
-    solved = solved.merge(pd.DataFrame({"seed": range(convex.protocol.seeds)}), how="cross")
-    finals: pd.DataFrame = pd.concat([seeds, solved], ignore_index=True)
-    return finals
+    here = runs.assign(budget=convex.protocol.main)
+    joined = pd.concat([others, here], ignore_index=True)
+    return replace(convex, runs=joined).finals
 
 
 def comparisons(finals: pd.DataFrame, level: float) -> pd.DataFrame:

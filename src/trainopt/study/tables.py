@@ -12,7 +12,7 @@ import pandas as pd
 
 from trainopt.bench.stats import SEARCH_LUCK, counts_text
 from trainopt.study.folder import read_folder
-from trainopt.study.measures import by_seed, measured
+from trainopt.study.measures import FLOOR, by_seed, measured
 from trainopt.study.names import ABLATIONS, TITLES, TO
 from trainopt.study.protocol import Protocol, check_optimizers
 from trainopt.study.ranking import Ranking, ranking
@@ -85,6 +85,25 @@ class Results:
     def seeds(self) -> pd.DataFrame:
         """The same with the mean over searches."""
         return by_seed(self.main)
+
+    @cached_property
+    def finals(self) -> pd.DataFrame:
+        """log₁₀(F − F*) and F at the end, by case, optimizer and seed, for solvers too.
+
+        Solvers have the mean over their own seeds at every seed, since they don't see the
+        mini-batches: a paired test against them is a test against that number.
+        """
+        seeds = self.seeds[["case", "optimizer", "seed", "final", "loss"]]
+        ends = self.solvers.groupby(["case", "optimizer", "seed"]).suboptimality.last()
+        best = {case: facts["best"] for case, facts in self.manifest["cases"].items()}
+        solved = ends.reset_index().assign(
+            final=lambda table: np.log10(table.suboptimality.clip(lower=FLOOR)),
+            loss=lambda table: table.case.map(best) + table.suboptimality,
+        )
+        solved = solved.groupby(["case", "optimizer"])[["final", "loss"]].mean().reset_index()
+        solved = solved.merge(pd.DataFrame({"seed": range(self.protocol.seeds)}), how="cross")
+        finals: pd.DataFrame = pd.concat([seeds, solved], ignore_index=True)
+        return finals
 
     def against(self, reference: str) -> pd.DataFrame:
         """Every optimizer against one, case by case."""

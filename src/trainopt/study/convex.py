@@ -187,6 +187,11 @@ def _work(job: Job, wait: bool) -> Unit | None:
         return unit
 
 
+# What tells units apart, and the columns of trials, of which an untuned optimizer has none.
+_UNIT = ("case", "optimizer", "search")
+_TRIALS = (*_UNIT, "number", "score", "settings")
+
+
 # Tables ---------------------------------------------------------------------------------------
 
 
@@ -212,13 +217,15 @@ def _export(units: list[Unit], protocol: Protocol, storage: Any, out: Path) -> N
 
 
 def _added(rows: list[dict[str, Any]], path: Path) -> pd.DataFrame:
-    """The table at `path`, where there is one, with these rows after its own."""
-    pieces = [pd.DataFrame(rows)] if rows else []
-    if path.exists():
-        pieces.insert(0, pd.read_parquet(path).astype({"case": str, "optimizer": str}))
-    columns = pd.DataFrame(columns=["case", "optimizer", "search", "number", "score", "settings"])
-    table: pd.DataFrame = pd.concat(pieces, ignore_index=True) if pieces else columns
-    return table
+    """The table at `path`, where there is one, with these rows after those of its other units."""
+    new = pd.DataFrame(rows, columns=None if rows else _TRIALS)
+    if not path.exists():
+        return new
+    before = pd.read_parquet(path).astype({"case": str, "optimizer": str})
+    units, own = (pd.MultiIndex.from_frame(table[[*_UNIT]]) for table in (before, new))
+    pieces = [table for table in (before[~units.isin(own)], new) if len(table)]
+    joined: pd.DataFrame = pd.concat(pieces, ignore_index=True) if pieces else new
+    return joined
 
 
 def _rows(final: dict[str, Any], named: dict[str, Any]) -> list[dict[str, Any]]:

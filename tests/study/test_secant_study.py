@@ -21,7 +21,7 @@ from trainopt.secant import Plan
 from trainopt.study.protocol import read_protocol
 from trainopt.study.secant_ablations import VARIANTS, Drawn
 from trainopt.study.secant_seconds import fastest
-from trainopt.study.secant_tables import summary
+from trainopt.study.secant_tables import clocked, summary
 from trainopt.study.stale import Stale
 
 ROOT = Path(__file__).parents[2]
@@ -145,20 +145,22 @@ def test_the_clock_counts_to_a_ten_thousandth(small, ran):
     assert (seconds.seconds > 0).all()
 
 
-def test_the_fastest_other_is_no_relative():
-    rows = pd.DataFrame(
-        [
-            ("a", "secant", 2.0),
-            ("a", "adam", 5.0),
-            ("a", "lbfgs", 3.0),
-            ("b", "secant", np.inf),
-            ("b", "adam", np.inf),
-        ],
-        columns=["case", "optimizer", "seconds"],
+def test_the_fastest_tuned_optimizer_is_no_solver_and_not_secant_to():
+    ends = {"secant": [1.0, 2.0], "adam": [5.0, np.inf], "sgd": [4.0, np.inf], "lbfgs": [3.0, 1.0]}
+    found = fastest(pd.DataFrame(ends, index=["a", "b"]))
+    assert found.loc["a"].tolist() == ["sgd", 4.0]
+    assert found.seconds["b"] == np.inf
+    assert pd.isna(found.optimizer["b"])
+    rows = pd.DataFrame(ends, index=pd.Index(["a", "b"], name="case")).rename_axis(
+        columns="optimizer"
     )
-    found = fastest(rows).to_dict("records")
-    assert found[0] == {"case": "a", "seconds": 2.0, "other": "lbfgs", "other_seconds": 3.0}
-    assert [found[1]["seconds"], found[1]["other_seconds"]] == [np.inf, np.inf]
+    for name in ("schedulefree-sgd", "schedulefree-adamw", "momentum", "saga"):
+        rows[name] = [np.nan, 1.5] if name == "saga" else np.inf
+    _, (first, second, last) = clocked(rows.stack().rename("seconds").reset_index())
+    assert first[:4] == ["a", "1", "SGD", "4"]
+    assert second[:4] == ["b", "2", "–", "–"]
+    assert last[3:5] == ["2 of 2", "2 of 2"]
+    assert last[-2:] == ["1 of 2", "0 of 1"]  # L-BFGS, SAGA
 
 
 def test_the_ablation_that_changes_nothing_is_secant_to(ran):

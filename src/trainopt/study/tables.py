@@ -254,7 +254,7 @@ def _secant_sentence(results: Results) -> tuple[bool, str]:
     return ahead, (
         f"SecantTO, untuned, {verdict} each of its rivals, tuned with {results.protocol.main} "
         f"trials, on most of the {len(results.cases)} cases: "
-        f"{', '.join([first, *others])} and {last} (p < {results.protocol.level:g} by both tests "
+        f"{', '.join([first, *others])} and {last} (p below {results.protocol.level:g} by both tests "
         "after Holm's correction over the cases)."
     )
 

@@ -251,11 +251,11 @@ def _secant_sentence(results: Results) -> tuple[bool, str]:
         f"{counts_text(count, _WORDS)} against {TITLES[name]}" for name, count in counts.items()
     )
     verdict = "beats" if ahead else "does not beat"
+    level = results.protocol.level
     return ahead, (
         f"SecantTO, untuned, {verdict} each of its rivals, tuned with {results.protocol.main} "
-        f"trials, on most of the {len(results.cases)} cases: "
-        f"{', '.join([first, *others])} and {last} (p below {results.protocol.level:g} by both tests "
-        "after Holm's correction over the cases)."
+        f"trials, on most of the {len(results.cases)} cases: {', '.join([first, *others])} and "
+        f"{last} (p below {level:g} by both tests after Holm's correction over the cases)."
     )
 
 

@@ -271,6 +271,32 @@ def test_the_page_has_the_tables_of_the_committed_results():
         assert words.format(*row[["win", "tie", "loss"]].astype(int)) in page.replace("\n", " ")
 
 
+def test_both_studies_have_the_same_runs_of_secant_to():
+    keys = ["case", "seed", "passes"]
+    here = pd.read_parquet(ROOT / "results" / "secant" / "runs.parquet")
+    here = here[here.optimizer == "secant-8"].set_index(keys).suboptimality.sort_index()
+    there = pd.read_parquet(CONVEX / "runs.parquet")
+    there = there[(there.optimizer == "secant") & (there.budget == 32)].astype({"case": str})
+    there = there.set_index(keys).suboptimality.sort_index()
+    assert here.index.equals(there.index)
+    np.testing.assert_allclose(there, here, rtol=1e-5, atol=1e-14)
+
+
+def test_the_page_counts_where_it_is_ahead_by_the_clock():
+    rows = pd.read_csv(ROOT / "results" / "secant" / "seconds.csv")
+    table = rows.pivot_table(index="case", columns="optimizer", values="seconds")
+    own = table.pop("secant")
+    tuned = table.drop(columns=["lbfgs", "sag", "saga"])
+    ahead, all_ahead = (own < tuned.min(axis=1)).sum(), (own < table.min(axis=1)).sum()
+    page = " ".join((ROOT / "docs" / "secant.md").read_text().split())
+    assert f"SecantTO is first on {ahead} of {len(own)} cases" in page
+    assert f"SecantTO is first on {all_ahead} of {len(own)}: " in page
+    arrived = np.isfinite(own).sum(), np.isfinite(tuned.adam).sum()
+    best = np.isfinite(tuned.min(axis=1)).sum()
+    assert "arrives on {} cases, ADAM on {}".format(*arrived) in page
+    assert f"tuned optimizers on {best}." in page
+
+
 def test_the_counts_against_adam_are_those_of_the_runs():
     """By SciPy from the two tables of runs: mean over searches, both tests, Holm by hand."""
     keys = ["case", "seed", "search"]

@@ -255,7 +255,7 @@ def _secant_sentence(results: Results) -> tuple[bool, str]:
     return ahead, (
         f"SecantTO, untuned, {verdict} each of its rivals, tuned with {results.protocol.main} "
         f"trials, on most of the {len(results.cases)} cases: {', '.join([first, *others])} and "
-        f"{last} (p below {level:g} by both tests after Holm's correction over the cases)."
+        f"{last} (p below {level:g} by both tests, Holm-corrected over the cases)."
     )
 
 

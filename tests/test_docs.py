@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
@@ -10,9 +11,12 @@ from rich.console import Console
 
 from trainopt.convex.comparison_report import terminal_cells
 from trainopt.convex.comparison_tables import final_table
+from trainopt.convex.documents import ends_cells, page_cells
 from trainopt.convex.names import TITLES
 from trainopt.convex.protocol import read_protocol
-from trainopt.convex.tables import Results, headline
+from trainopt.convex.tables import RIVALS, Results, headline
+from trainopt.harness.markdown import markdown
+from trainopt.harness.statistics import counted
 from trainopt.harness.terminal import rich_table
 from trainopt.memory import human_bytes
 
@@ -54,19 +58,39 @@ def test_the_convex_page_says_what_the_results_say():
     for sentence in headline(results):
         assert f"- {sentence}\n" in page
         assert sentence.split(": ", 1)[1] in (folder / "report.html").read_text()
-    summary = pd.read_csv(folder / "summary.csv").set_index("optimizer")
-    for name, row in summary.iterrows():
-        if name != "adam":
-            counts = " / ".join(f"{row[f'{kind}:adam']:.0f}" for kind in ("win", "tie", "loss"))
-            assert (
-                f"| {TITLES[name]} | {counts} | {row['difference:adam']:+.2f} |".replace(
-                    "| -", "| −"
-                )
-                in page
-            )
+    table, _ = (folder / "summary.md").read_text().split("\n\n")
+    assert table == markdown(page_cells(pd.read_csv(folder / "summary.csv")))
+    assert f"<!-- all cases -->\n{table}\n<!-- end -->" in page
     for case in pd.read_csv(folder / "cases.csv").itertuples():
         assert f"| {case.case} | {case.model} | {case.l2:g} | {case.n} | {case.d} |" in page
         assert f"| {case.condition:.0f} | {case.source} | {case.licence} |" in page
+
+
+def test_the_verdicts_on_the_page_are_those_of_the_comparison():
+    folder = ROOT / "results" / "convex"
+    page = (ROOT / "docs" / "convex.md").read_text()
+    comparison = pd.read_csv(folder / "comparison.csv").query("reference == 'adam'")
+    for name, rows in comparison.groupby("optimizer"):
+        counts = " / ".join(str((rows.verdict == kind).sum()) for kind in ("win", "tie", "loss"))
+        decades = f"{rows.difference.median():+.2f}".replace("-", "−")
+        assert f"| {TITLES[name]} | {counts} | {decades} |" in page
+
+
+def test_the_page_says_what_was_found_on_new_data():
+    folder = ROOT / "results" / "convex-new"
+    page = (ROOT / "docs" / "secant.md").read_text()
+    path = files("trainopt") / "protocols" / "convex-new.toml"
+    results = Results.load(folder, replace(read_protocol(path), resamples=2))
+    table = markdown(ends_cells(results))
+    assert (folder / "summary.md").read_text().split("\n\n")[1] == f"{table}\n"
+    assert f"<!-- new data -->\n{table}\n<!-- end -->" in page
+    first, _ = headline(results)
+    assert first in (folder / "report.html").read_text()
+    counts = {name: counted(results.against(name)).loc["secant"] for name in RIVALS}
+    assert f"wins {counts['adam'].win} of {len(results.cases)} cases against tuned ADAM" in page
+    others = {counts[name].win for name in RIVALS[1:]}
+    assert others == {int(re.search(r"ADAM and (\d+) against each schedule-free", page).group(1))}
+    assert not sum(count.loss for count in counts.values())  # "loses none"
 
 
 def test_the_speed_page_says_what_was_measured():

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from trainopt.convex.documents import ends_cells, page_cells
 from trainopt.convex.names import ABLATIONS, TITLES, TO
 from trainopt.convex.plots import mean_curves, save_pictures
 from trainopt.convex.protocol import read_protocol
 from trainopt.convex.tables import Results, headline
-from trainopt.harness.folder import read_manifest
-from trainopt.harness.markdown import Cells
+from trainopt.harness.folder import read_manifest, write_whole
+from trainopt.harness.markdown import Cells, markdown
 from trainopt.harness.outcomes import first_reached
 from trainopt.harness.page import Report, Section, skipped, write_page
 from trainopt.harness.plots import rounded
@@ -46,6 +47,10 @@ def draw_report(results: Results, out: Path) -> None:
     }
     for name, table in tables.items():
         table.to_csv(out / f"{name}.csv", float_format="%.5g")
+    pages = [page_cells(pd.read_csv(out / "summary.csv"))]
+    if "secant" in results.optimizers:
+        pages.append(ends_cells(results))
+    write_whole(out / "summary.md", ("\n\n".join(map(markdown, pages)) + "\n").encode())
     report = Report(
         "Strongly convex problems",
         _facts(results),

@@ -13,7 +13,6 @@ import pandas as pd
 from trainopt.convex.batched_steps import METHODS
 from trainopt.convex.problems import Problem
 from trainopt.convex.protocol import Case
-from trainopt.convex.secant_runs import STARTS as SECANTS
 from trainopt.convex.secant_runs import UNTUNED, secant_passes
 from trainopt.convex.solvers import solver_rows
 from trainopt.convex.tables import Results
@@ -101,26 +100,18 @@ def _medians(found: list[tuple[float, float]]) -> dict[str, float]:
     return {"passes": float(passes), "seconds": float(seconds)}
 
 
-def fastest(rows: pd.DataFrame) -> pd.DataFrame:
-    """By case: SecantTO's seconds, and the fastest other optimizer and its seconds.
+def fastest(table: pd.DataFrame) -> pd.DataFrame:
+    """The fastest tuned optimizer of each case.
 
     Args:
-        rows: of seconds.parquet.
+        table: seconds; rows are cases, columns optimizers and solvers; inf where the target isn't
+            reached.
 
     Returns:
-        Columns case, seconds, other, other_seconds, in the order of the cases.
+        Columns optimizer (None where none reaches the target) and seconds.
     """
-    found = []
-    for case, part in rows.groupby("case", sort=False):
-        seconds = part.set_index("optimizer").seconds
-        others = seconds.drop(list(SECANTS), errors="ignore")
-        found.append(
-            {
-                "case": case,
-                "seconds": seconds[UNTUNED],
-                "other": others.idxmin(),
-                "other_seconds": others.min(),
-            }
-        )
-    table: pd.DataFrame = pd.DataFrame(found)
-    return table
+    tuned = table[[name for name in METHODS if name in table]]
+    least = tuned.min(axis=1)
+    names = tuned.idxmin(axis=1).where(np.isfinite(least), None)
+    found: pd.DataFrame = pd.DataFrame({"optimizer": names, "seconds": least})
+    return found

@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from trainopt.convex.names import TITLES
@@ -17,7 +16,6 @@ from trainopt.convex.secant_seconds import fastest
 from trainopt.convex.tables import Results
 from trainopt.harness.folder import read_manifest, write_whole
 from trainopt.harness.markdown import Cells, markdown
-from trainopt.harness.outcomes import FLOOR
 from trainopt.harness.page import Report, Section, write_page
 from trainopt.harness.statistics import compared, counted, counts_text, t_and_wilcoxon
 from trainopt.harness.terminal import show_report
@@ -45,25 +43,11 @@ def write_secant(convex: Results, out: Path) -> str:
 
 
 def all_finals(convex: Results, runs: pd.DataFrame) -> pd.DataFrame:
-    """log₁₀(F − F*) and F at the end, by case, optimizer and seed: what was run, tuned, or solved.
-
-    Means over searches. Solvers have the mean over their own seeds at every seed, since they don't
-    see the mini-batches: a paired test against them is a test against that number.
-    """
-    budget = convex.protocol.main
+    """`Results.finals` of the convex study together with what was run here."""
     others = convex.runs[~convex.runs.optimizer.isin(list(STARTS))]  # SecantTO itself is in both
-    joined = pd.concat([others, runs.assign(budget=budget)], ignore_index=True)
-    seeds = replace(convex, runs=joined).seeds[["case", "optimizer", "seed", "final", "loss"]]
-    ends = convex.solvers.groupby(["case", "optimizer", "seed"]).suboptimality.last()
-    best = {case: facts["best"] for case, facts in convex.manifest["cases"].items()}
-    solved = ends.reset_index().assign(
-        final=lambda table: np.log10(table.suboptimality.clip(lower=FLOOR)),
-        loss=lambda table: table.case.map(best) + table.suboptimality,
-    )
-    solved = solved.groupby(["case", "optimizer"])[["final", "loss"]].mean().reset_index()
-    solved = solved.merge(pd.DataFrame({"seed": range(convex.protocol.seeds)}), how="cross")
-    finals: pd.DataFrame = pd.concat([seeds, solved], ignore_index=True)
-    return finals
+    here = runs.assign(budget=convex.protocol.main)
+    joined = pd.concat([others, here], ignore_index=True)
+    return replace(convex, runs=joined).finals
 
 
 def comparisons(finals: pd.DataFrame, level: float) -> pd.DataFrame:
@@ -161,16 +145,26 @@ def ends(cases: pd.DataFrame) -> Cells:
 
 
 def clocked(seconds: pd.DataFrame) -> Cells:
-    """Seconds to the target by case: SecantTO, the fastest other, and some that are well known."""
-    found = {(row["case"], row["optimizer"]): row["seconds"] for row in seconds.to_dict("records")}
+    """Seconds to the target by case: SecantTO, its peers, and the fastest tuned optimizer.
+
+    The last row counts the cases where SecantTO is ahead.
+    """
+    table = seconds.pivot_table(index="case", columns="optimizer", values="seconds", sort=False)
+    own, tuned = table[UNTUNED], fastest(table)
     rows = []
-    for row in fastest(seconds).to_dict("records"):
-        ends = (found.get((row["case"], name), math.inf) for name in _PEERS)
-        other = "–" if math.isinf(row["other_seconds"]) else TITLES[row["other"]]
-        first = (row["seconds"], row["other_seconds"])
-        rows.append([row["case"], _seconds(first[0]), other, *map(_seconds, (first[1], *ends))])
+    for case in table.index:
+        name, best = tuned.loc[case]
+        others = [_seconds(table.loc[case, peer]) for peer in _PEERS]
+        rows.append([case, _seconds(own[case]), TITLES.get(name, "–"), _seconds(best), *others])
+    counts = [
+        f"{(own < other).sum()} of {other.notna().sum()}"
+        for other in (tuned.seconds, *(table[peer] for peer in _PEERS))
+    ]
     titles = (TITLES[name] for name in _PEERS)
-    return ["case", TITLES[UNTUNED], "fastest other", "its seconds", *titles], rows
+    return (
+        ["case", TITLES[UNTUNED], "fastest of all tuned", "its seconds", *titles],
+        [*rows, ["SecantTO is ahead on", "", "", *counts]],
+    )
 
 
 def ablated(parts: pd.DataFrame) -> pd.DataFrame:
@@ -190,7 +184,7 @@ def without(parts: pd.DataFrame) -> Cells:
 
 
 def _seconds(value: float) -> str:
-    return "–" if math.isinf(value) else f"{value:.2g}"
+    return f"{value:.2g}" if math.isfinite(value) else "–"
 
 
 def _verdict(counts: pd.DataFrame, name: str, reference: str) -> tuple[str, str]:

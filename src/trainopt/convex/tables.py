@@ -15,7 +15,7 @@ from trainopt.convex.names import ABLATIONS, OURS, TITLES, TO
 from trainopt.convex.protocol import Protocol, check_optimizers
 from trainopt.harness.folder import read_folder
 from trainopt.harness.optimizers import Settings
-from trainopt.harness.outcomes import by_seed, measured
+from trainopt.harness.outcomes import FLOOR, by_seed, measured
 from trainopt.harness.ranking import Ranking, ranking
 from trainopt.harness.statistics import (
     SEARCH_LUCK,
@@ -92,6 +92,25 @@ class Results:
     def seeds(self) -> pd.DataFrame:
         """The same with the mean over searches."""
         return by_seed(self.main)
+
+    @cached_property
+    def finals(self) -> pd.DataFrame:
+        """log₁₀(F − F*) and F at the end, by case, optimizer and seed, for solvers too.
+
+        Solvers have the mean over their own seeds at every seed, since they don't see the
+        mini-batches: a paired test against them is a test against that number.
+        """
+        seeds = self.seeds[["case", "optimizer", "seed", "final", "loss"]]
+        ends = self.solvers.groupby(["case", "optimizer", "seed"]).suboptimality.last()
+        best = {case: facts["best"] for case, facts in self.manifest["cases"].items()}
+        solved = ends.reset_index().assign(
+            final=lambda table: np.log10(table.suboptimality.clip(lower=FLOOR)),
+            loss=lambda table: table.case.map(best) + table.suboptimality,
+        )
+        solved = solved.groupby(["case", "optimizer"])[["final", "loss"]].mean().reset_index()
+        solved = solved.merge(pd.DataFrame({"seed": range(self.protocol.seeds)}), how="cross")
+        finals: pd.DataFrame = pd.concat([seeds, solved], ignore_index=True)
+        return finals
 
     def against(self, reference: str) -> pd.DataFrame:
         """Every optimizer against one, case by case."""
@@ -250,11 +269,11 @@ def _secant_sentence(results: Results) -> tuple[bool, str]:
         f"{counts_text(count, _WORDS)} against {TITLES[name]}" for name, count in counts.items()
     )
     verdict = "beats" if ahead else "does not beat"
+    level = results.protocol.level
     return ahead, (
         f"SecantTO, untuned, {verdict} each of its rivals, tuned with {results.protocol.main} "
-        f"trials, on most of the {len(results.cases)} cases: "
-        f"{', '.join([first, *others])} and {last} (p < {results.protocol.level:g} by both tests "
-        "after Holm's correction over the cases)."
+        f"trials, on most of the {len(results.cases)} cases: {', '.join([first, *others])} and "
+        f"{last} (p below {level:g} by both tests, Holm-corrected over the cases)."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from trainopt.harness.protocol_file import (
     settings_of,
 )
 
+# Data that neither the convex study nor the making of SecantTO has seen.
+NEW_DATA = Path(str(resources.files("trainopt") / "protocols" / "convex-new.toml"))
 # SVRG isn't an optimizer that `compare` can run: it needs gradients at two points.
 _SVRG: Settings = {"lr": 0.1, "lr_schedule": "constant"}
 # What belongs to single optimizers: another one can join without a change to the common part.

@@ -11,7 +11,7 @@ import pandas as pd
 from trainopt.convex.documents import ends_cells, page_cells
 from trainopt.convex.names import ABLATIONS, TITLES, TO
 from trainopt.convex.plots import mean_curves, save_pictures
-from trainopt.convex.protocol import read_protocol
+from trainopt.convex.protocol import NEW_DATA, read_protocol
 from trainopt.convex.tables import Results, headline
 from trainopt.harness.folder import read_manifest, write_whole
 from trainopt.harness.markdown import Cells, markdown
@@ -77,12 +77,14 @@ def verdict(results: Results) -> list[str]:
         for name in results.references
         if name != protocol.baseline
     }
-    best = best_of(TO, reference)
-    sentences.append(
-        against(best, others, f", the best of the paper's variants on {len(results.cases)} cases,")
-    )
-    baseline = results.against(protocol.baseline)
-    return [*sentences, learning(TO, baseline, "α = 0, plain momentum")]
+    variants = [name for name in TO if name in results.optimizers]
+    if variants:
+        note = f", the best of the paper's variants on {len(results.cases)} cases,"
+        sentences.append(against(best_of(variants, reference), others, note))
+    if variants and protocol.baseline in results.optimizers:
+        baseline = results.against(protocol.baseline)
+        sentences.append(learning(variants, baseline, "α = 0, plain momentum"))
+    return sentences
 
 
 def _sections(
@@ -281,6 +283,7 @@ def _facts(results: Results) -> str:
 def draw_again(folder: Path, protocol: Path | None) -> None:
     """Draw the report of a folder of the study, quick or not, and print it."""
     kept = (read_manifest(folder) or {}).get("protocol")
-    chosen = read_protocol(protocol)
-    quick = read_protocol(protocol, quick=True)
-    draw_report(Results.load(folder, quick if quick.digest == kept else chosen), folder)
+    committed = [read_protocol(), read_protocol(quick=True), read_protocol(NEW_DATA)]
+    fitting = [each for each in committed if each.digest == kept and protocol is None]
+    chosen = fitting[0] if fitting else read_protocol(protocol)
+    draw_report(Results.load(folder, chosen), folder)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .estimated import Estimated
     from .forms import Blocks, Dense, Diagonal, Form, Kronecker, Left, LowRank, RankOne, Zero
     from .learning import Centred, Gradient, Normalised, Weights
-    from .optim import TO, DiagonalTO, Estimator, FullTO, RankOneTO
+    from .optim import TO, DiagonalTO, Estimator, FullTO, Guard, InstabilityError, RankOneTO
     from .schedules import Constant, Exponential, InverseTime, Schedule
     from .secant import ChunkSampler, SecantTO
 
@@ -35,6 +35,8 @@ __all__ = [
     "Form",
     "FullTO",
     "Gradient",
+    "Guard",
+    "InstabilityError",
     "InverseTime",
     "Kronecker",
     "Left",

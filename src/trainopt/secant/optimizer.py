@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from ..optim.response import Action, Response
 from .base import RESTART, SLOWER, sgd, slow_down
 from .descent import Descent, Settings
+from .guard import rests
 from .layout import Layout, real, total_norm
 from .plan import Followed, Plan
 from .sampler import ChunkSampler
@@ -61,6 +63,12 @@ class SecantTO(Optimizer):
         scale: the curvature where no pair says another, as a part of yᵀy/sᵀy of the newest pair.
         trust: how many times the last step, or the distance to the farthest u_k, a step may be.
         patience: passes without a new lowest ‖Ĝ‖ after which the weights move half as often.
+        on_instability: what to do about a gradient that isn't finite, and about one that has grown
+            so much that the base phase begins anew. "raise": an `InstabilityError`, nothing has
+            been changed. "skip": the weights stay, and the chunk that the step belongs to isn't
+            used. "reset", "warn": what is done by default, and a warning, once for each of the two.
+            Default: None; the base phase begins anew, at a lower rate and where it began, or the
+            chunk isn't used, without a word.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong kind or out of its range.
@@ -79,6 +87,7 @@ class SecantTO(Optimizer):
         scale: float = 0.5,
         trust: float = 3.0,
         patience: int = 3,
+        on_instability: Action | None = None,
     ) -> None:
         if not isinstance(plan, ChunkSampler | Plan | Followed):
             raise TypeError(
@@ -94,6 +103,7 @@ class SecantTO(Optimizer):
         _check_number("trust", trust, positive=True)
         self.settings = Settings(pairs, first, scale, trust, patience)
         self.base = base
+        self.response = None if on_instability is None else Response(on_instability)
         self._watch = None if isinstance(plan, Plan) else Watch(plan)
         self._descent: Descent | None = None
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
@@ -224,18 +234,19 @@ class SecantTO(Optimizer):
         """Take a step; return what the user has to be told."""
         layout = self._layout()
         grads = layout.gradients()
+        norm = total_norm(grads)
+        stays = self.response is not None and rests(norm, self._descent, self.response)
         if self._watch is not None:
             self._watch.step(self.steps)
         descent = self._descent or self._new_descent(None, None)
         if self._descent is None:
             self._hold(descent)
         progress = descent.progress
-        norm = total_norm(grads)
         place = self.plan.places[progress.steps % self.plan.steps]
         progress.steps += 1
         if not progress.retired:
             descent.add(place, grads, norm, loss)
-        if not progress.secant:
+        if not (progress.secant or stays):
             self._base_step(descent, norm)
         if place.last and not progress.retired:
             descent.end_chunk(place.chunk, self._decay())
@@ -328,6 +339,7 @@ class SecantTO(Optimizer):
             "plan": self.plan,
             "settings": self.settings,
             "base": self.base,
+            "response": self.response,
             "_vectors": None if descent is None else descent.vectors,
             "_kept": self._numbers(),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,7 +48,7 @@ class Guard:
     def budget(self) -> float:
         """Σ α_t · D² so far, D the largest ‖w_t‖ seen: 1 is all that Proposition 3.3 allows.
 
-        It is told, not acted on: the condition is sufficient, not necessary. Looked at now and then.
+        It is told, not acted on: the condition is sufficient, not necessary.
         """
         return self._alphas * self._radius**2
 
@@ -186,7 +187,11 @@ class Guard:
         self.response.refuse(fault, "the step was not taken, and A and b begin anew")
         for p in [p for group in optimizer.param_groups for p in group["params"]]:
             optimizer.state.pop(p, None)
+        usual = self._gradient
         self.forget()
+        # The residual of A = 0, b = 0 is the gradient, whose usual size is what it was.
+        self._gradient, self._residual = usual, copy(usual)
+        self._doubtful = True
 
 
 class _Usual:

@@ -7,10 +7,11 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from ..settings import rate_at
 from .factors import residual_factors
-from .response import Action, Fault, Response
+from .response import Action, Fault, InstabilityError, Response
 from .undo import Undo, finite, total_norm
 
 if TYPE_CHECKING:
@@ -21,15 +22,17 @@ DOUBTFUL = 10.0  # times its usual size, and a step is taken with a copy at hand
 WINDOW = 100  # steps that the usual size is a mean of
 FIRST = 5  # steps that are taken with a copy at hand, while there is no usual size
 LOOK = 100  # steps between two looks at the step-size condition
-CLOSER = 10  # the same while it is violated
+CLOSER = 10  # the same while it is violated, and between two looks at the size of everything
+LARGE = 1 / 8  # power of the largest number, above which products of a few sizes may overflow
 
 
 class Guard:
     """Watches the steps of one optimizer, and refuses those that would spoil it.
 
     Every step costs ‖g‖ and a wait for the device, in which nothing has been changed yet; ‖e‖ is
-    known from the step. A step in doubt (one of the first, or after or at a norm of 10 times its
-    usual size) is taken with a copy of weights and state at hand, by which it can be taken back.
+    known from the step. A step in doubt is taken with a copy of weights and state at hand, by which
+    it can be taken back: one of the first, one with a ‖g‖ or after an ‖e‖ of 10 times its usual
+    size, and while α is too large, or weights, A and b together are (65 000 in float32).
 
     Attributes:
         response: what is done, and how often it was.
@@ -58,7 +61,7 @@ class Guard:
         self._spent = 0.0  # log of what the residual may have been multiplied by
         self._since = self._next = 0
         self._alphas = self._radius = 0.0
-        self._doubtful = False
+        self._doubtful = self._large = False
 
     def check(self, group: dict[str, Any]) -> None:
         """Raise a ValueError when steps of a param group can't be guarded."""
@@ -82,7 +85,8 @@ class Guard:
 
         Raises:
             InstabilityError: the step was refused, and `action` is "raise", or it was refused
-                again and again; weights, state and clocks are as before.
+                again and again; weights, state and clocks are as before. Or it was taken, and left
+                numbers that aren't finite, without having been in doubt.
         """
         state = optimizer.state
         params = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
@@ -95,12 +99,17 @@ class Guard:
             undo = Undo(optimizer, params) if self._in_doubt(gradient) else None
             optimizer._take(planned)
             residual = float(optimizer.residual_norm()) if params else 0.0
-            fault = self._judged(residual, undo)
+            size = self._measured(optimizer, params, undo is not None)
+            fault = self._judged(residual, size, undo is not None)
             if fault is None or self._goes_on(fault):
-                self._taken(gradient, residual)
+                self._taken(gradient, residual, size)
                 return True
-            if undo is not None:
-                undo()
+            if undo is None:
+                raise InstabilityError(
+                    f"{fault.sentence} This was not foreseen, and the step has been taken: load a "
+                    "checkpoint."
+                )
+            undo()
         optimizer._last.set([])
         for p in new:
             del state[p]
@@ -132,17 +141,27 @@ class Guard:
             "Normalised.",
         )
 
-    def _judged(self, residual: float, undo: Undo | None) -> Fault | None:
+    def _measured(self, optimizer: Estimator, params: list[Tensor], now: bool) -> float:
+        """Return the size of weights, A and b together, now and then, and now: 0 where it isn't."""
+        if not now and self._since % CLOSER:
+            return 0.0
+        numbers = [p.detach() for p in params]
+        numbers += [value for p in params for value in optimizer.state[p].values()]
+        for record in optimizer._last.records:
+            numbers += record.estimate or []
+        return total_norm(numbers)
+
+    def _judged(self, residual: float, size: float, undoable: bool) -> Fault | None:
         """Return what is wrong with a step that was taken."""
         usual = self._residual
-        if not finite(residual) or (undo is not None and not undo.finite()):
+        if not (finite(residual) and finite(size)):
             return Fault(
                 "not finite",
                 f"The gradient is finite, but the residual ‖g − A·w − b‖ is {residual:.3g} and "
                 "weights, A or b overflow: lower alpha, beta or lr, clip gradients, or take the "
                 "rule Normalised.",
             )
-        if undo is None or usual.count < FIRST:
+        if not undoable or usual.count < FIRST:
             return None
         if residual > GROWN * usual.size and residual > usual.first:
             return Fault(
@@ -156,6 +175,8 @@ class Guard:
     def _in_doubt(self, gradient: float) -> bool:
         return (
             self._doubtful
+            or self._large
+            or self._next == CLOSER
             or self._residual.count < FIRST
             or gradient > DOUBTFUL * self._gradient.size
         )
@@ -172,10 +193,12 @@ class Guard:
         self.response.tell(fault)
         return True
 
-    def _taken(self, gradient: float, residual: float) -> None:
+    def _taken(self, gradient: float, residual: float, size: float) -> None:
         self._gradient.add(gradient)
         self._residual.add(residual)
         self._doubtful = residual > DOUBTFUL * self._residual.size
+        if size:
+            self._large = size > torch.finfo(torch.float32).max ** LARGE
         self._since += 1
         self.response.taken()
 

@@ -22,14 +22,10 @@ class Undo:
     """
 
     def __init__(self, optimizer: Estimator, params: list[Tensor]) -> None:
-        self._numbers = [p.detach() for p in params]
-        self._numbers += [value for p in params for value in optimizer.state[p].values()]
-        self._changed = [*self._numbers, *(group["step"] for group in optimizer.param_groups)]
+        self._changed = [p.detach() for p in params]
+        self._changed += [value for p in params for value in optimizer.state[p].values()]
+        self._changed += [group["step"] for group in optimizer.param_groups]
         self._kept = [x.clone() for x in self._changed]
-
-    def finite(self) -> bool:
-        """Return whether what the step left is finite, squares of it included."""
-        return finite(total_norm(self._numbers))
 
     @torch.no_grad()
     def __call__(self) -> None:

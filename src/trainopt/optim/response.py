@@ -65,9 +65,10 @@ class Response:
         if self.action == "raise":
             raise InstabilityError(f"{fault.sentence} So {done}.")
         if self.action != "warn" and self._refused >= REFUSED:
+            other = "; 'reset' would begin A and b anew" if self.action == "skip" else ""
             raise InstabilityError(
                 f"{fault.sentence} So {self._refused} steps in a row were not taken, and "
-                f"on_instability={self.action!r} gives up."
+                f"on_instability={self.action!r} gives up{other}."
             )
         self._warn(f"{fault.sentence} So {done}.", fault)
 

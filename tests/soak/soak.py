@@ -122,7 +122,7 @@ def soak(
     """
     generator = torch.Generator().manual_seed(seed)
     pools = {kind: pool(kind, DTYPES[dtype], generator) for kind in KINDS}
-    errors, refused, largest = 0, 0, 0.0
+    errors, unforeseen, refused, largest = 0, 0, 0, 0.0
     params = weights(DTYPES[dtype], generator)
     optimizer = build(variant, rule, action, params)
     began = time.perf_counter()
@@ -140,8 +140,9 @@ def soak(
                 p.grad = p.detach() * 0.1 + noise
             try:
                 optimizer.step()
-            except InstabilityError:
+            except InstabilityError as error:
                 errors += 1
+                unforeseen += "not foreseen" in str(error)
                 check(optimizer, params, step, kind)
                 if action != "raise":  # it has given up
                     refused += events(optimizer)
@@ -157,6 +158,7 @@ def soak(
         "steps": steps,
         "refused or told": refused + events(optimizer),
         "errors": errors,
+        "of steps that were taken": unforeseen,
         "largest weight": largest,
         "seconds": round(time.perf_counter() - began, 1),
     }

@@ -61,6 +61,7 @@ class Guard:
         self._spent = 0.0  # log of what the residual may have been multiplied by
         self._since = self._next = 0
         self._alphas = self._radius = 0.0
+        self._size = self._moved = 0.0
         self._doubtful = self._large = False
 
     def check(self, group: dict[str, Any]) -> None:
@@ -88,8 +89,8 @@ class Guard:
                 again and again; weights, state and clocks are as before. Or it was taken, and left
                 numbers that aren't finite, without having been in doubt.
         """
-        state = optimizer.state
-        params = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+        state, groups = optimizer.state, optimizer.param_groups
+        params = [p for g in groups for p in g["params"] if p.grad is not None]
         new = [p for p in params if not state.get(p)]
         planned = optimizer._planned(descends)
         gradient = total_norm([p.grad for p in params if p.grad is not None])
@@ -99,6 +100,8 @@ class Guard:
             undo = Undo(optimizer, params) if self._in_doubt(gradient) else None
             optimizer._take(planned)
             residual = float(optimizer.residual_norm()) if params else 0.0
+            lr = max(float(rate_at(g.get("lr", 0.0), float(g["step"]))) for g in groups)
+            self._moved += lr * (gradient + residual)
             size = self._measured(optimizer, params, undo is not None)
             fault = self._judged(residual, size, undo is not None)
             if fault is None or self._goes_on(fault):
@@ -142,8 +145,11 @@ class Guard:
         )
 
     def _measured(self, optimizer: Estimator, params: list[Tensor], now: bool) -> float:
-        """Return the size of weights, A and b together, now and then, and now: 0 where it isn't."""
-        if not now and self._since % CLOSER:
+        """Return the size of weights, A and b together; 0 where it isn't looked at.
+
+        It is now and then, and once the weights may have moved by as much as their size was.
+        """
+        if not now and self._since % CLOSER and self._moved < self._size:
             return 0.0
         numbers = [p.detach() for p in params]
         numbers += [value for p in params for value in optimizer.state[p].values()]
@@ -198,6 +204,7 @@ class Guard:
         self._residual.add(residual)
         self._doubtful = residual > DOUBTFUL * self._residual.size
         if size:
+            self._size, self._moved = size, 0.0
             self._large = size > torch.finfo(torch.float32).max ** LARGE
         self._since += 1
         self.response.taken()

@@ -102,7 +102,8 @@ class Guard:
             residual = float(optimizer.residual_norm()) if params else 0.0
             lr = max(float(rate_at(g.get("lr", 0.0), float(g["step"]))) for g in groups)
             self._moved += lr * (gradient + residual)
-            size = self._measured(optimizer, params, undo is not None)
+            # Another optimizer, of whose state nothing is known, is about to step along Ĝ.
+            size = self._measured(optimizer, params, undo is not None or not descends)
             fault = self._judged(residual, size, undo is not None)
             if fault is None or self._goes_on(fault):
                 self._taken(gradient, residual, size)

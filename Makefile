@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-all coverage asan mutants lint results clean
+.PHONY: demo test test-all coverage asan mutants soak lint results clean
 
 demo: $(VENV)/.installed
 	$(BIN)/trainopt compare mnist-softmax --optimizers full,diagonal,rankone,adam,sgd \
@@ -30,6 +30,11 @@ asan: $(VENV)/.installed
 # Some forty wrong changes to rules, optimizers, kernels and schedules: which no test notices.
 mutants: $(VENV)/.installed
 	$(BIN)/python tests/mutants/run.py
+
+# Adversarial gradients for every variant, rule and dtype; some hours. Words choose among them.
+SOAK_STEPS ?= 1000000
+soak: $(VENV)/.installed
+	$(BIN)/python tests/soak/soak.py --steps $(SOAK_STEPS) --out results/soak $(SOAK)
 
 # Apart from the tests, which it makes half as long again.
 coverage: $(VENV)/.installed

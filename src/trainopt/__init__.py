@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .estimated import Estimated
     from .forms import Blocks, Dense, Diagonal, Form, Kronecker, Left, LowRank, RankOne, Zero
     from .learning import Centred, Gradient, Normalised, Weights
-    from .optim import TO, DiagonalTO, Estimator, FullTO, RankOneTO
+    from .optim import TO, DiagonalTO, Estimator, FullTO, Guard, InstabilityError, RankOneTO
     from .schedules import Constant, Exponential, InverseTime, Schedule
     from .secant import ChunkSampler, SecantTO
 
@@ -37,7 +37,9 @@ __all__ = [
     "Form",
     "FullTO",
     "Gradient",
+    "Guard",
     "InputError",
+    "InstabilityError",
     "InverseTime",
     "Kronecker",
     "Left",

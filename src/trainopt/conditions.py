@@ -20,13 +20,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
-from .optim import Estimator
-from .optim.reading import moved_params, read_vectors
+from .optim.factors import residual_factors
 from .schedules import Schedule
 from .settings import rate_at
+
+__all__ = [
+    "Condition",
+    "iterates_bounded",
+    "residual_factors",
+    "schedule_values",
+    "variables_bounded",
+]
 
 
 class Condition(NamedTuple):
@@ -78,39 +82,6 @@ def variables_bounded(alpha: Iterable[float], radius: float) -> Condition:
 def schedule_values(rate: float | Schedule, steps: int) -> list[float]:
     """The values of a rate at the steps 0, 1, …, steps − 1, for the functions above."""
     return [float(rate_at(rate, float(t))) for t in range(steps)]
-
-
-@torch.no_grad()
-def residual_factors(optimizer: Estimator) -> dict[Tensor, float]:
-    """The largest |factor| by which the next step at the present weights multiplies the residual.
-
-    Below 1 the residual shrinks and the variables stay bounded; 1 or more for long, and they grow
-    until the run diverges: lower alpha, or keep ‖w‖ small. The factor is |1 − β − α λ| with λ from
-    `Form.least_gain` to `Form.gain`. Full-TO: |1 − β − α‖w‖²|. Diagonal-TO: the worst over
-    coordinates of |1 − β − α wᵢ²|. RankOne-TO: the larger of |1 − β − α s²| and
-    |1 − β − α s² − α‖w‖²‖a‖²|, s = cᵀw, to first order in α. Under the normalised rule α is divided
-    by the gain.
-
-    Args:
-        optimizer: an `Estimator` or one of the variants, before or after any step. Rates are those
-            of its clock. Before the first step, the variables of A are those of a start.
-
-    Returns:
-        One number for each parameter that a step moves: those with a gradient, or, while there is
-        none, those with state, or, before the first step, those that require a gradient. The same
-        number for all parameters of a group whose scope is "group". Tensors without numbers have
-        none. Time O(d). With sharded parameters (DTensor) every process must call it.
-    """
-    factors: dict[Tensor, float] = {}
-    moved = moved_params(optimizer)
-    for group in optimizer.param_groups:
-        t = float(group["step"])
-        alpha, beta = (float(rate_at(group[name], t)) for name in ("alpha", "beta"))
-        for vector in read_vectors(optimizer, group, moved):
-            shrinkage = [vector.rate(alpha) * gain for gain in vector.gains()]
-            ends = [float(end) for x in shrinkage for end in (x.min(), x.max())]
-            factors |= dict.fromkeys(vector.params, max(abs(1 - beta - x) for x in ends))
-    return factors
 
 
 def _below(value: float, bound: float) -> Condition:

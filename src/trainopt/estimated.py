@@ -75,6 +75,8 @@ class Estimated(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Learn from the gradients, and step along the estimate.
 
+        Where the estimator's `on_instability` refuses the step, neither of the two takes it.
+
         Hooks registered on this optimizer see the gradients g; those registered on the inner one
         see Ĝ.
 
@@ -98,7 +100,8 @@ class Estimated(Optimizer):
                 loss = closure()
         check_same_params(self.optimizer, self.estimator)
         started = [group["step"] > 0 for group in self.estimator.param_groups]
-        self.estimator.learn()
+        if not self.estimator.learn():
+            return loss
         hold_fresh_clocks(self.optimizer, self.estimator, started)
         with self._estimate_as_gradient():
             self.optimizer.step()

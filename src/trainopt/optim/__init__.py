@@ -3,7 +3,18 @@
 from .diagonal import DiagonalTO
 from .estimator import Estimator
 from .full import FullTO
+from .guard import Guard
 from .rank_one import RankOneTO
+from .response import InstabilityError
 from .stepping import TO, TrainableOptimizer
 
-__all__ = ["TO", "DiagonalTO", "Estimator", "FullTO", "RankOneTO", "TrainableOptimizer"]
+__all__ = [
+    "TO",
+    "DiagonalTO",
+    "Estimator",
+    "FullTO",
+    "Guard",
+    "InstabilityError",
+    "RankOneTO",
+    "TrainableOptimizer",
+]

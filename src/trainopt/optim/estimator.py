@@ -15,10 +15,12 @@ from ..loading import loading
 from ..settings import settings_of, with_settings
 from .checks import check_loaded, check_parts, check_room, check_settings
 from .groups import added_group
+from .guard import Guard
 from .model import LEARNS, Model, joint_vector, own_vector, state_dtype
 from .plain import Tensors
 from .planning import Plan, check_graph_capture, gather, plan, take
 from .record import LastStep, evaluated
+from .response import Action
 
 
 class Estimator(Optimizer):
@@ -57,6 +59,12 @@ class Estimator(Optimizer):
         differentiable: let gradients flow through `step()`, into the rates too.
         check_memory: refuse, before anything is allocated, when a large form of A needs more bytes
             than the device has available. Default: True.
+        on_instability: what to do about a gradient, residual, A, b or weights that aren't finite, a
+            residual that explodes, and a violated step-size condition. "raise": an
+            `InstabilityError`, the step isn't taken. "skip": the step isn't taken. "reset": nor is
+            it, and A and b begin anew. "warn": a warning, once for each of these; a step that
+            isn't finite isn't taken, any other is. See docs/stability.md. Default: None, nothing,
+            at no cost.
         settings: those of a subclass.
 
     Raises:
@@ -66,6 +74,8 @@ class Estimator(Optimizer):
     """
 
     _own_settings: ClassVar[tuple[str, ...]] = ()  # of a param group, added by a subclass
+    guard: Guard | None = None
+    """Does what `on_instability` says; None where it is."""
 
     def __init__(
         self,
@@ -82,6 +92,7 @@ class Estimator(Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         check_memory: bool = True,
+        on_instability: Action | None = None,
         **settings: Any,
     ) -> None:
         self.form, self.rule, self.reading = form, learn or Gradient(), reads or Weights()
@@ -93,6 +104,7 @@ class Estimator(Optimizer):
                 "ordered collection, such as a list."
             )
         self._last = LastStep()
+        self.guard = None if on_instability is None else Guard(on_instability)
         # The parameters so far, while the groups of `params` are added one by one; they are checked
         # for memory together. None from then on, so that nothing holds what is taken out.
         self._added: set[Tensor] | None = set()
@@ -135,17 +147,20 @@ class Estimator(Optimizer):
         self.learn()
         return loss
 
-    def learn(self) -> None:
+    def learn(self) -> bool:
         """Train A and b on the present gradients, and leave the weights where they are.
 
         `estimate` then holds Ĝ, for another optimizer to step along. The settings `lr` and
         `weight_decay` have no part in it.
 
+        Returns:
+            True, or, where `on_instability` has refused the step, False.
+
         Raises:
             TypeError: a gradient is sparse; nothing has been changed.
             ValueError: a gradient or the state doesn't fit the weights; nothing has been changed.
         """
-        self._update(descends=False)
+        return self._update(descends=False)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Reset the gradients, and forget the estimate and residual that came from them."""
@@ -204,6 +219,8 @@ class Estimator(Optimizer):
         if not isinstance(params, set) and all(isinstance(p, Tensor) for p in tensors):
             group = {**self.defaults, **param_group, "params": tensors}
             check_settings(self.model, group)
+            if self.guard is not None:
+                self.guard.check(group)
             if self._added is None:
                 check_room(self.model, [*self.param_groups, group], self.state)
         added = added_group(self, {**param_group, "params": params}, self._added)
@@ -248,20 +265,36 @@ class Estimator(Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        return {**state, "form": self.form, "rule": self.rule, "reading": self.reading}
+        parts = {"form": self.form, "rule": self.rule, "reading": self.reading}
+        return {**state, **parts, "guard": self.guard}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._last = LastStep()
         self._added = None
+        if self.guard is not None:
+            self.guard.forget()
 
     # The step -------------------------------------------------------------------------------
 
-    def _update(self, descends: bool) -> None:
-        """Learn from the gradients; with `descends`, step along the estimate, too."""
+    def _update(self, descends: bool) -> bool:
+        """Learn from the gradients; with `descends`, step along the estimate, too.
+
+        Returns:
+            Whether the step was taken: the guard may have refused it.
+        """
         check_graph_capture(self)
-        # All groups are checked before the first one moves.
-        planned = [self._plan(group, descends) for group in self.param_groups]
+        if self.guard is not None:
+            taken: bool = self.guard.step(self, descends)
+            return taken
+        self._take(self._planned(descends))
+        return True
+
+    def _planned(self, descends: bool) -> list[Plan | None]:
+        """What a step takes: all groups are checked before the first one moves."""
+        return [self._plan(group, descends) for group in self.param_groups]
+
+    def _take(self, planned: list[Plan | None]) -> None:
         with torch.set_grad_enabled(self.defaults["differentiable"]):
             records = [record for each in planned if each for record in take(each, self.state)]
         self._last.set(records)

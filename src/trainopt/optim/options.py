@@ -8,6 +8,7 @@ from typing import Any, TypedDict, TypeVar
 import torch
 
 from .estimator import Estimator
+from .response import Action
 from .stepping import TrainableOptimizer
 
 Variant = TypeVar("Variant", bound=type[TrainableOptimizer])
@@ -24,6 +25,7 @@ class Options(TypedDict, total=False):
     keep_estimate: bool
     capturable: bool
     differentiable: bool
+    on_instability: Action | None
 
 
 _FIRST = """
@@ -47,6 +49,8 @@ _LAST = """
         capturable: keep the clock on the device, for CUDA graphs and for rates that are CUDA
             tensors.
         differentiable: let gradients flow through `step()`, into lr, alpha and beta too.
+        on_instability: "warn", "raise", "skip" the step, or "reset" A and b, when something isn't
+            finite, the residual explodes or alpha is too large; see `Estimator`. Default: None.
 
     Raises:
         ValueError, TypeError: a setting can't work; the sentence names it, its value and what to

@@ -28,7 +28,9 @@ class RankOneTO(TrainableOptimizer):
             as in the paper. Default: "tensor".
         init: c at the start (a starts at 0, so that A₀ = 0; c must not, or A stays 0 for ever).
             "ones": 1/√d each; "normal": N(0, 1/d); or a function of the parameter (of its real
-            view when complex) that returns a tensor of its shape. Default: "ones".
+            view when complex) that returns a tensor of its shape. "ones" reads the sum of the
+            weights, which softmax regression leaves at 0 from weights 0: it learns no A there, and
+            "normal" does. Default: "ones".
     """
 
     def __init__(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .estimator import Estimator
 from .model import Model, gathered, joint_vector, own_vector, real
+
+if TYPE_CHECKING:
+    from .estimator import Estimator
 
 
 class ReadVector(NamedTuple):

@@ -113,6 +113,7 @@ class TO(TrainableOptimizer):
             maximize=maximize,
             **options,
         )
+        self.guard = estimator.guard
         for group, learned in zip(self.param_groups, estimator.param_groups, strict=True):
             group["step"] = learned["step"]
         self.state = estimator.state

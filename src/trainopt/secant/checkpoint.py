@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
 from ..loading import loading
+from ..optim.response import Response
 from ..settings import check_number
 from .layout import Layout
 from .plan import Plan
@@ -31,11 +32,13 @@ class Checkpointed(Optimizer):
         plan: the pass.
         settings: see `Settings`.
         base: the optimizer of the base phase; None is SGD.
+        response: to instability; None does nothing.
     """
 
     plan: Plan
     settings: Settings
     base: Optimizer | None
+    response: Response | None
     _run: Run | None
     _watch: Watch | None
 
@@ -110,6 +113,7 @@ class Checkpointed(Optimizer):
             "plan": self.plan,
             "settings": self.settings,
             "base": self.base,
+            "response": self.response,
             "_vectors": None if run is None else run.vectors,
             "_kept": self._numbers(),
         }

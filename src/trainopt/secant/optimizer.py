@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from ..optim.response import Action, Response
 from .base import allocate, base_step
 from .checkpoint import LR, Checkpointed
 from .descent import add, end_chunk
+from .guard import rests
 from .layout import Layout, real, total_norm
 from .plan import Followed, Plan
 from .run import Run, Settings, check_room
@@ -60,6 +62,12 @@ class SecantTO(Checkpointed):
         scale: the curvature where no pair says another, as a part of yᵀy/sᵀy of the newest pair.
         trust: how many times the last step, or the distance to the farthest u_k, a step may be.
         patience: passes without a new lowest ‖Ĝ‖ after which the weights move half as often.
+        on_instability: what to do about a gradient that isn't finite, and about one that has grown
+            so much that the base phase begins anew. "raise": an `InstabilityError`, nothing has
+            been changed. "skip": the weights stay, and the chunk that the step belongs to isn't
+            used. "reset", "warn": what is done by default, and a warning, once for each of the two.
+            Default: None; the base phase begins anew, at a lower rate and where it began, or the
+            chunk isn't used, without a word.
 
     Raises:
         TypeError, ValueError: an argument is of the wrong kind or out of its range.
@@ -79,6 +87,7 @@ class SecantTO(Checkpointed):
         scale: float = 0.5,
         trust: float = 3.0,
         patience: int = 3,
+        on_instability: Action | None = None,
     ) -> None:
         if not isinstance(plan, ChunkSampler | Plan | Followed):
             raise TypeError(
@@ -89,6 +98,7 @@ class SecantTO(Checkpointed):
         pairs = max(10, 3 * self.plan.chunks) if pairs is None else pairs
         self.settings = Settings(pairs, first, scale, trust, patience)
         self.base = base
+        self.response = None if on_instability is None else Response(on_instability)
         self._watch = None if isinstance(plan, Plan) else Watch(plan)
         self._run: Run | None = None
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
@@ -209,6 +219,8 @@ class SecantTO(Checkpointed):
             if self.base is not None:
                 allocate(self.base)
             return None
+        before = self._run if self.steps else None
+        stays = self.response is not None and rests(norm, before, self.response)
         if self._watch is not None:
             self._watch.step(self.steps)
         if not self.steps:
@@ -222,7 +234,7 @@ class SecantTO(Checkpointed):
         progress.steps += 1
         if not progress.retired:
             add(run, place, grads, norm, loss)
-        if not progress.secant:
+        if not (progress.secant or stays):
             base_step(run, self.param_groups, self.base, norm)
         if place.last and not progress.retired:
             end_chunk(run, place.chunk, self._decay())

@@ -7,23 +7,22 @@ from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
 
 from ..forms import Form
 from ..learning import Gradient, Weights
-from ..loading import loading
 from ..settings import settings_of, with_settings
-from .checks import check_loaded, check_parts, check_room, check_settings
-from .groups import added_group
+from .checks import check_parts, check_room
+from .grouped import Grouped
 from .guard import Guard
-from .model import LEARNS, Model, joint_vector, own_vector, state_dtype
+from .model import Model
 from .plain import Tensors
 from .planning import Plan, check_graph_capture, gather, plan, take
 from .record import LastStep, evaluated
 from .response import Action
 
 
-class Estimator(Optimizer):
+class Estimator(Grouped):
     """Learns Ĝ = A x + b from the gradients that it sees, and moves no weight.
 
         estimator = Estimator(params, form=Kronecker(), learn=Normalised(0.5, 0.1))
@@ -208,73 +207,6 @@ class Estimator(Optimizer):
         """Names of what the state of a parameter holds."""
         return Model(self.form, self.rule, self.reading).variables
 
-    # What torch calls -----------------------------------------------------------------------
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, checked before anything changes; see `torch.optim.Optimizer`."""
-        params = param_group["params"]
-        params = [params] if isinstance(params, Tensor) else params
-        params = params if isinstance(params, set) else list(params)  # torch refuses a set
-        tensors = [p[1] if isinstance(p, tuple) else p for p in params]
-        if not isinstance(params, set) and all(isinstance(p, Tensor) for p in tensors):
-            group = {**self.defaults, **param_group, "params": tensors}
-            check_settings(self.model, group)
-            if self.guard is not None:
-                self.guard.check(group)
-            if self._added is None:
-                check_room(self.model, [*self.param_groups, group], self.state)
-        added = added_group(self, {**param_group, "params": params}, self._added)
-        # A name and a clock of its own, also where the group is that of another optimizer.
-        added[LEARNS] = self.model(added).name
-        added["step"] = torch.zeros((), dtype=torch.int64, device=_clock_device(added))
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state dict; the state keeps its own dtype instead of the parameter's.
-
-        `Optimizer.load_state_dict` casts state to the dtype of its parameter, which would round the
-        float32 state of a bfloat16 parameter.
-
-        Raises:
-            ValueError, TypeError: the state belongs to another form, rule or reading, or to
-                parameters of other shapes, the groups differ, or a setting can't work; nothing has
-                been changed.
-        """
-        given: dict[str, Any] = {}
-
-        def see(final: dict[str, Any]) -> None:
-            given.update(final)
-            for group, saved in zip(self.param_groups, final["param_groups"], strict=False):
-                name = type(self).__name__
-                check_loaded(self.model, self.defaults, group, saved, final["state"], name)
-
-        def restore() -> None:
-            for group, saved in zip(self.param_groups, given["param_groups"], strict=True):
-                for name, default in self.defaults.items():
-                    group.setdefault(name, default)  # what an older state dict doesn't hold
-                group[LEARNS] = self.model(group).name
-                clock = torch.as_tensor(group["step"], dtype=torch.int64)
-                group["step"] = clock.to(_clock_device(group), copy=True)
-                joint = joint_vector(group)
-                for p, key in zip(group["params"], saved["params"], strict=True):
-                    dtype = state_dtype(group, joint or own_vector(p))
-                    for name, value in (given["state"].get(key) or {}).items():
-                        self.state[p][name] = value.to(p.device, dtype, copy=True)
-
-        with loading(self, see, restore):
-            super().load_state_dict(state_dict)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        parts = {"form": self.form, "rule": self.rule, "reading": self.reading}
-        return {**state, **parts, "guard": self.guard}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._last = LastStep()
-        self._added = None
-        if self.guard is not None:
-            self.guard.forget()
-
     # The step -------------------------------------------------------------------------------
 
     def _update(self, descends: bool) -> bool:
@@ -315,8 +247,3 @@ class Estimator(Optimizer):
         """
         found = Tensors(params, grads, list(state))
         gather(self.model(group), group, self.state, type(self).__name__, found)
-
-
-def _clock_device(group: dict[str, Any]) -> torch.device:
-    on_device = group["capturable"] and group["params"]
-    return group["params"][0].device if on_device else torch.device("cpu")

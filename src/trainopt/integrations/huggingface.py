@@ -5,7 +5,7 @@ A Trainable Optimizer needs no help there:
     Trainer(..., optimizer_cls_and_kwargs=(DiagonalTO, {"lr": 0.05, "alpha": 0.01}))
 
 `Trainer` then makes its usual groups, with and without weight decay. `estimated` does the same for
-the optimizer that the arguments name, behind the estimate. `use_sampler` makes a Trainer read in
+the optimizer that the arguments name, along the estimate. `use_sampler` makes a Trainer read in
 the fixed chunks of `SecantTO`.
 """
 

@@ -183,3 +183,4 @@ def test_the_advice_for_lost_runs_leads_to_the_same_runs(compared, tmp_path):
     assert done.exit_code == 0, done.output
     pages = [(folder / "run.json").read_text() for folder in (compared, tmp_path)]
     assert pages[0] == pages[1]
+    assert not (tmp_path / "tuning.db").exists()  # nothing was searched again

@@ -4,6 +4,7 @@ import json
 import math
 import os
 
+import optuna
 import pandas as pd
 import pytest
 import torch
@@ -11,7 +12,7 @@ from scipy import stats
 
 from trainopt import compare as compare_
 from trainopt.convex import comparison
-from trainopt.convex import tune as tuning
+from trainopt.convex.comparison import TUNING_SEEDS, Linear
 from trainopt.convex.comparison_report import write_report
 from trainopt.convex.optimum import optimum
 from trainopt.convex.problems import build
@@ -20,7 +21,8 @@ from trainopt.errors import InputError
 from trainopt.harness import sharing
 from trainopt.harness.folder import Folder
 from trainopt.harness.optimizers import OPTIMIZERS
-from trainopt.harness.storage import open_storage
+from trainopt.harness.run import run_unit, tables_of
+from trainopt.harness.world import Unit
 
 
 def compare(out=None, optimizers="diagonal,adam,sgd", **changes):
@@ -38,7 +40,6 @@ def calls(monkeypatch):
         return train(problem, entry, settings, seed, *rest)
 
     monkeypatch.setattr(comparison, "train", counting)
-    monkeypatch.setattr(tuning, "train", counting)
     return started
 
 
@@ -57,18 +58,22 @@ def test_the_table_and_the_folder(tmp_path, calls):
     assert set(table.optimizer) == {"diagonal", "alpha0", "adam", "sgd"}
     assert (table.seeds == 2).all()
     for name in table.optimizer:
-        assert [calls.count((name, seed)) for seed in tuning.SEEDS] == [
+        assert [calls.count((name, seed)) for seed in TUNING_SEEDS] == [
             3,
             3,
         ]  # the same budget for each
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "accuracy.png", "epochs.png", "estimator.png", "overview.png", "report.html", "run.json",
-        "runs.parquet", "seconds.png", "tuning.db", "validation.png", ".lock",
+        "runs.parquet", "seconds.png", "trials.log", "trials.log.lock",
+        "trials.parquet", "validation.png", ".lock",
     }  # fmt: skip
-    manifest = json.loads((tmp_path / "out" / "run.json").read_text())
+    trials = pd.read_parquet(tmp_path / "out" / "trials.parquet")
     runs = pd.read_parquet(tmp_path / "out" / "runs.parquet")
-    for name, settings in manifest["tuned"].items():
-        assert {json.loads(s) == settings for s in runs[runs.optimizer == name].settings} == {True}
+    best = trials.loc[trials.groupby("optimizer").score.idxmin()].set_index("optimizer").settings
+    for name, settings in best.items():
+        assert set(runs[runs.optimizer == name].settings.map(json.loads).map(str)) == {
+            str(json.loads(settings))
+        }
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -84,7 +89,7 @@ def test_nothing_is_computed_twice(tmp_path, calls):
     assert sorted(calls) == [(name, 2) for name in names]
     calls.clear()
     compare(tmp_path, optimizers="momentum", seeds=1)
-    assert set(calls) == {("momentum", seed) for seed in (*tuning.SEEDS, 0)}
+    assert set(calls) == {("momentum", seed) for seed in (*TUNING_SEEDS, 0)}
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -94,44 +99,44 @@ def test_an_interrupted_comparison_ends_as_an_uninterrupted_one(tmp_path, monkey
     compare(tmp_path / "whole")
     started = []
 
-    def stopping(problem, entry, settings, seed, epochs, best, on_epochs):
+    def stopping(problem, entry, *rest):
         started.append(entry.name)
         if len(started) == stop_at:
             raise KeyboardInterrupt
-        return train(problem, entry, settings, seed, epochs, best, on_epochs)
+        return train(problem, entry, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(comparison, "train", stopping)
-        patch.setattr(tuning, "train", stopping)
         with pytest.raises(KeyboardInterrupt):
             compare(tmp_path / "stopped")
     compare(tmp_path / "stopped")
     pd.testing.assert_frame_equal(untimed(tmp_path / "whole"), untimed(tmp_path / "stopped"))
 
 
-def test_tuning_starts_from_the_given_settings_and_keeps_the_best(calls):
+def searched(name, trials, epochs):
+    """The trials of a comparison's search, and the settings of its final run."""
+    problem, entry = build("wine-softmax"), OPTIMIZERS[name]
+    world = Linear(problem, optimum(problem), (entry,), epochs, trials, 1)
+    storage, unit = optuna.storages.InMemoryStorage(), Unit("wine-softmax", name)
+    run_unit(world, unit, {}, storage)
+    found, runs = tables_of(world, unit, storage)
+    return [(json.loads(row["settings"]), row["score"]) for row in found], runs[-1]["settings"]
+
+
+def test_tuning_starts_from_the_given_settings_and_keeps_the_best():
+    found, text = searched("diagonal", 6, 2)
     problem, entry = build("wine-softmax"), OPTIMIZERS["diagonal"]
-    storage = open_storage("sqlite:///:memory:")
+    assert found[0][0] == entry.start
+    settings, score = min(found, key=lambda trial: trial[1])
+    assert settings == json.loads(text)
     best = optimum(problem).value
-    settings = tuning.tune(problem, entry, 6, 2, best, storage)
-    (study,) = storage.get_all_studies()
-    trials = storage.get_all_trials(study._study_id)
-    assert trials[0].params == entry.start
-    scores = [trial.value for trial in trials]
-    assert trials[scores.index(min(scores))].params == settings
-    ends = [train(problem, entry, settings, s, 2, best)[-1]["suboptimality"] for s in tuning.SEEDS]
-    assert min(scores) == pytest.approx(math.log10(sum(ends) / 2))
+    ends = [train(problem, entry, settings, s, 2, best)[-1]["suboptimality"] for s in TUNING_SEEDS]
+    assert score == pytest.approx(math.log10(sum(ends) / 2))
 
 
 def test_random_trials_try_the_same_rates_for_every_optimizer():
-    problem = build("wine-softmax")
-    storage = open_storage("sqlite:///:memory:")
-    for name in ("diagonal", "full", "alpha0", "sgd", "adam"):
-        tuning.tune(problem, OPTIMIZERS[name], 4, 1, 0.0, storage)
-    tried = [
-        [trial.params for trial in storage.get_all_trials(study._study_id)[1:3]]
-        for study in storage.get_all_studies()
-    ]
+    names = ("diagonal", "full", "alpha0", "sgd", "adam")
+    tried = [[trial for trial, _ in searched(name, 4, 1)[0][1:3]] for name in names]
     rates = [[(trial["lr"], trial["lr_schedule"]) for trial in trials] for trials in tried]
     assert rates == [rates[0]] * 5
     # With and without A: all but α.
@@ -170,19 +175,39 @@ def test_what_learning_adds_is_measured_at_the_same_settings(tmp_path):
     assert math.isnan(table.loc["alpha0"].added)
 
 
-def test_old_results_without_those_runs_say_so_and_are_completed(tmp_path, calls):
+def test_results_without_some_runs_say_so_and_are_completed(tmp_path, calls):
     compare(tmp_path)
-    runs = pd.read_parquet(tmp_path / "runs.parquet")
-    old = runs[runs.optimizer != "diagonal-alpha0"].reset_index(drop=True)
-    old.to_parquet(tmp_path / "runs.parquet", index=False)
+    runs = untimed(tmp_path)
+
+    def lose_some():
+        old = pd.read_parquet(tmp_path / "runs.parquet")
+        old = old[old.optimizer != "diagonal-alpha0"].reset_index(drop=True)
+        old.to_parquet(tmp_path / "runs.parquet", index=False)
+        calls.clear()
+
+    lose_some()
     write_report(Folder.load(tmp_path))
     assert "What learning A adds was not measured in these runs" in page_of(tmp_path)
-    calls.clear()
     compare(tmp_path)
-    assert calls == [("diagonal-alpha0", 0), ("diagonal-alpha0", 1)]
+    assert calls == []  # they are in the journal
     assert "was not measured" not in page_of(tmp_path)
-    now = pd.read_parquet(tmp_path / "runs.parquet")
-    pd.testing.assert_frame_equal(now.iloc[: len(old)], old)
+    pd.testing.assert_frame_equal(untimed(tmp_path), runs)
+
+    lose_some()
+    (tmp_path / "trials.log").unlink()
+    compare(tmp_path)
+    assert [name for name, seed in calls if seed < 2] == ["diagonal-alpha0"] * 2
+    assert {name for name, seed in calls if seed >= 2} == {"diagonal"}  # its search alone
+    pd.testing.assert_frame_equal(untimed(tmp_path), runs)
+
+    # An older version kept what it found in run.json.
+    manifest = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(manifest | {"tuned": {}}))
+    compare(tmp_path)
+    lose_some()
+    with pytest.raises(InputError, match="was made by an older version"):
+        compare(tmp_path)
+    assert calls == []
 
 
 def page_of(folder):
@@ -210,7 +235,7 @@ def test_machines_share_trials_and_final_runs(tmp_path, calls, monkeypatch):
     def waiting(seconds):
         raise TimeoutError
 
-    monkeypatch.setattr(tuning, "train", second)
+    monkeypatch.setattr(comparison, "train", second)
     with monkeypatch.context() as patch:
         patch.setattr(sharing.time, "sleep", waiting)
         one = compare(tmp_path / "a", storage=url)

@@ -17,8 +17,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import TPESampler
 from sqlalchemy import event
 
-from trainopt.convex import tune
+from trainopt.convex import comparison
 from trainopt.convex import world as convex
+from trainopt.convex.comparison import Linear
+from trainopt.convex.optimum import Optimum
 from trainopt.convex.problems import build
 from trainopt.convex.protocol import read_protocol
 from trainopt.harness.optimizers import OPTIMIZERS
@@ -215,32 +217,34 @@ def test_a_unit_of_the_convex_study_that_stops_inside_a_batch(tmp_path, monkeypa
     assert trials(tmp_path / "stopped") == whole
 
 
+def trained(problem, entry, settings, *rest):
+    return [{"suboptimality": math.exp(math.cos(3 * math.log(settings["lr"])))}]
+
+
+def searched(storage, trials, optimizer="alpha0"):
+    """The search of a comparison of one problem: its trials, and the best settings."""
+    problem, entry = build("wine-softmax"), OPTIMIZERS[optimizer]
+    world = Linear(problem, Optimum(None, 0.0, 0.0, 0.0), (entry,), 1, trials, 1)
+    unit = Unit(problem.name, optimizer)
+    run_unit(world, unit, {}, storage)
+    study = optuna.load_study(study_name=world.name(unit), storage=storage)
+    return trials_of(study), best_of(finished(study), trials)
+
+
 def test_a_comparison_that_stops_before_its_first_trial(monkeypatch):
-    def train(problem, entry, settings, seed, *rest):
-        return [{"suboptimality": math.exp(math.cos(3 * math.log(settings["lr"])))}]
-
-    monkeypatch.setattr(tune, "train", train)
-    problem, entry = build("wine-softmax"), OPTIMIZERS["alpha0"]
-
-    def trials(storage):
-        tune.tune(problem, entry, 6, 1, 0.0, storage)
-        (name,) = optuna.get_all_study_names(storage)
-        return trials_of(optuna.load_study(study_name=name, storage=storage))
-
-    whole = trials(optuna.storages.InMemoryStorage())
+    monkeypatch.setattr(comparison, "train", trained)
+    whole = searched(optuna.storages.InMemoryStorage(), 6)
     stopped = optuna.storages.InMemoryStorage()
     with monkeypatch.context() as patch:
         stop_once(patch, "ask", 1)
         with pytest.raises(KeyboardInterrupt):
-            trials(stopped)
-    assert trials(stopped) == whole
+            searched(stopped, 6)
+    assert searched(stopped, 6) == whole
 
 
 def test_a_search_of_another_budget_is_another_search(monkeypatch):
-    monkeypatch.setattr(tune, "train", lambda p, e, s, *rest: [{"suboptimality": s["lr"]}])
-    problem, entry = build("wine-softmax"), OPTIMIZERS["sgd"]
+    monkeypatch.setattr(comparison, "train", trained)
     both, alone = optuna.storages.InMemoryStorage(), optuna.storages.InMemoryStorage()
-    tune.tune(problem, entry, 4, 1, 0.0, both)
-    found = [tune.tune(problem, entry, 9, 1, 0.0, storage) for storage in (both, alone)]
-    assert found[0] == found[1]
-    assert tune.tune(problem, entry, 4, 1, 0.0, both) != found[0]
+    few = searched(both, 4, "sgd")
+    assert searched(both, 9, "sgd") == searched(alone, 9, "sgd")
+    assert searched(both, 4, "sgd") == few

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,7 +32,6 @@ def train(
     seed: int,
     epochs: int,
     best: float,
-    on_epochs: Callable[[int], None] = lambda count: None,
 ) -> list[Row]:
     """Train from the problem's initial point; return a row for the start and one per epoch.
 
@@ -47,7 +45,6 @@ def train(
         seed: of the order of the data.
         epochs: passes over the data.
         best: F*, which `suboptimality` is measured from.
-        on_epochs: called with the number of epochs that were finished since the last call.
 
     Returns:
         Rows with the columns problem, optimizer, settings (JSON), seed, step, epoch, seconds (of
@@ -97,12 +94,10 @@ def train(
                 "state_bytes": state_bytes(optimizer),
             }
         )
-        on_epochs(min(epoch, 1))
         if not math.isfinite(rows[-1]["train_loss"]):
             break
     for epoch in range(len(rows), epochs + 1):
         rows.append({**rows[-1], "epoch": epoch, "step": epoch * per_epoch})
-        on_epochs(1)
     return rows
 
 

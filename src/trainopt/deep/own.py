@@ -18,7 +18,7 @@ from trainopt.deep.protocol import Budget, read_protocol
 from trainopt.deep.runner import Plan
 from trainopt.deep.task import Loss, Ready, Rows, split
 from trainopt.deep.tasks import TASKS, Size, Task
-from trainopt.deep.world import Deep
+from trainopt.deep.world import Deep, device_of
 from trainopt.errors import InputError
 
 Data: TypeAlias = Sequence[Tensor] | Dataset[Any]
@@ -72,7 +72,8 @@ def own_world(
         digest=hashlib.sha256(described.encode()).hexdigest(),
     )
     chosen = DEFAULT if optimizers is None else optimizers
-    return Deep(protocol.with_counts([*chosen, protocol.reference], tune, seeds), ready)
+    counted = protocol.with_counts([*chosen, protocol.reference], tune, seeds)
+    return Deep(counted, ready.to(device_of(size)))
 
 
 @contextmanager

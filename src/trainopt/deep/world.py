@@ -13,7 +13,7 @@ import optuna
 import torch
 
 from trainopt.deep.protocol import Budget, Protocol
-from trainopt.deep.runner import Row, train
+from trainopt.deep.runner import train
 from trainopt.deep.task import Ready
 from trainopt.deep.tasks import TASKS, Size
 from trainopt.errors import InputError
@@ -33,7 +33,7 @@ class Deep(World):
 
     Attributes:
         protocol: what is run.
-        own: a task that isn't in the table, where the protocol is of that.
+        own: a task that isn't in the table, on its device, where the protocol is of that.
     """
 
     protocol: Protocol
@@ -59,8 +59,8 @@ class Deep(World):
         return self.protocol.seeds
 
     def about(self) -> dict[str, Any]:
-        """The size of the tasks."""
-        return {"size": self.protocol.size}
+        """The protocol, and the size of the tasks."""
+        return super().about() | {"size": self.protocol.size}
 
     def made_with(self) -> dict[str, dict[str, Any]]:
         """Versions of what only deep tasks need, and the device."""
@@ -120,26 +120,15 @@ class Deep(World):
         """Make the final runs one by one, and keep each."""
         task, entry = self._opened(unit.problem), OPTIMIZERS[unit.optimizer]
         plan, settings = self._budget(unit.problem).plan, best(self.protocol.trials)
-        for seed in range(self.seeds):
-            if _key(seed) not in study.user_attrs:
-                rows = train(task, task.validation, entry, settings, seed, plan)
-                study.set_user_attr(_key(seed), rows)
-
-    def is_done(self, study: optuna.Study) -> bool:
-        """Whether the runs of all seeds are there."""
-        return all(_key(seed) in study.user_attrs for seed in range(self.seeds))
-
-    def runs(self, study: optuna.Study) -> list[Row]:
-        """A row for the start and every mark of each seed."""
-        attrs = study.user_attrs
-        return [{"seed": seed, **row} for seed in range(self.seeds) for row in attrs[_key(seed)]]
+        self.make_runs(
+            study, lambda seed: train(task, task.validation, entry, settings, seed, plan)
+        )
 
     def _budget(self, problem: str) -> Budget:
         return next(budget for budget in self.protocol.budgets if budget.task == problem)
 
     def _opened(self, problem: str) -> Ready:
-        size = self.protocol.size
-        return self.own.to(device_of(size)) if self.own is not None else _built(problem, size)
+        return _built(problem, self.protocol.size) if self.own is None else self.own
 
 
 def device_of(size: Size) -> torch.device:
@@ -158,10 +147,6 @@ def device_of(size: Size) -> torch.device:
 @lru_cache(maxsize=1)
 def _built(name: str, size: Size) -> Ready:
     return TASKS[name].build(size).to(device_of(size))
-
-
-def _key(seed: int) -> str:
-    return f"run-{seed}"
 
 
 def _version(name: str) -> str:

@@ -14,12 +14,11 @@ import pandas as pd
 
 from trainopt.errors import InputError
 from trainopt.harness.lock import HOLDER, LOCK, UNFINISHED, locked
-from trainopt.harness.optimizers import Row, Settings
 from trainopt.harness.provenance import MADE_BY, commands, provenance, read_makers, with_maker
 
 _OURS = re.compile(f"{re.escape(LOCK)}|{re.escape(HOLDER)}|{UNFINISHED.pattern}")
 _DIGEST = 64
-_PARTS = {"identity", "title", "n", "dim", "optimum", "tuned", MADE_BY}
+_PARTS = {"identity", "title", "n", "dim", "optimum", MADE_BY}
 _COLUMNS = {
     *("optimizer", "seed", "epoch", "step", "seconds", "settings", "state_bytes"),
     *("train_loss", "suboptimality", "estimator_error", "val_loss", "val_accuracy"),
@@ -27,12 +26,11 @@ _COLUMNS = {
 
 
 class Folder:
-    """A folder of results; whatever is written appears whole or not at all.
+    """The folder of a comparison of a linear problem.
 
     Attributes:
         path: where it is.
-        manifest: identity (what the results are of), optimum, tuned (settings by optimizer),
-            and all that made it.
+        manifest: identity (what the results are of), facts of the problem, and all that made it.
         runs: all rows so far.
     """
 
@@ -42,26 +40,7 @@ class Folder:
         self.runs = runs
 
     @classmethod
-    def create_or_resume(
-        cls, path: Path, identity: dict[str, Any], facts: dict[str, Any]
-    ) -> Folder:
-        """Open a folder for a comparison; nothing is written yet when it is new.
-
-        Args:
-            path: the folder; it is made by the first result.
-            identity: what the comparison is of: results of two different ones never mix.
-            facts: more for the manifest.
-
-        Raises:
-            InputError: the folder holds something else, or results of another comparison.
-        """
-        if claimed(path, "compare", identity) is not None:
-            return cls.load(path, must_have_runs=False)
-        manifest = {"identity": identity, **facts, "tuned": {}}
-        return cls(path, manifest, pd.DataFrame())
-
-    @classmethod
-    def load(cls, path: Path, must_have_runs: bool = True) -> Folder:
+    def load(cls, path: Path) -> Folder:
         """Open a folder that holds results.
 
         Raises:
@@ -81,8 +60,6 @@ class Folder:
                 "which draws its report, or give another folder."
             )
         table = path / "runs.parquet"
-        if not table.exists() and not must_have_runs:
-            return cls(path, manifest, pd.DataFrame())
         try:
             runs = pd.read_parquet(table)
             damage = ", ".join(sorted(_COLUMNS - set(runs.columns)))
@@ -98,26 +75,6 @@ class Folder:
                 f"with --out {path} makes the runs again, with the settings that were found."
             )
         return cls(path, manifest, runs)
-
-    def has(self, optimizer: str, seed: int) -> bool:
-        """Whether the run is there already."""
-        if self.runs.empty:
-            return False
-        return bool(((self.runs.optimizer == optimizer) & (self.runs.seed == seed)).any())
-
-    def save_manifest(self) -> None:
-        """Write run.json."""
-        write_manifest(self.path, self.manifest)
-
-    def keep_settings(self, optimizer: str, settings: Settings) -> None:
-        """Write down what an optimizer was tuned to."""
-        self.manifest["tuned"][optimizer] = settings
-        self.save_manifest()
-
-    def keep_run(self, rows: list[Row]) -> None:
-        """Append a finished run."""
-        self.runs = pd.concat([self.runs, pd.DataFrame(rows)], ignore_index=True)
-        write_whole(self.path / "runs.parquet", self.runs.to_parquet(index=False))
 
 
 def _maker(manifest: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from trainopt.errors import InputError
 from trainopt.harness.folder import claimed, write_whole, writing
-from trainopt.harness.optimizers import OPTIMIZERS, Settings
+from trainopt.harness.optimizers import Settings
 from trainopt.harness.processes import shared, spread
 from trainopt.harness.progress import Progress
 from trainopt.harness.search import best_of, finished, run_search
@@ -43,19 +43,19 @@ def run(world: World, out: Path, storage_url: str | None, workers: int, show: bo
         InputError: `out` holds the results of another protocol or is in use, or the storage can't
             be used.
     """
-    identity = {"protocol": world.digest}
+    identity = world.identity
     claimed(out, world.command, identity)
     if storage_url is not None:
         open_storage(storage_url)
     part = f"{world.key[0]}s"
     with writing(out, world.command, identity, **world.made_with()) as kept:
-        manifest = {**identity, **world.about(), part: {}, "skipped": {}, **kept}
+        manifest = {**world.about(), part: {}, "skipped": {}, **kept}
         world.join(manifest, out)
         _keep(manifest, out)
         _describe(world, manifest, out, workers, show)
         units = _units(world, manifest)
-        exported = _exported(world, out)
-        missing = [unit for unit in units if unit not in exported]
+        there = exported(world, out)
+        missing = [unit for unit in units if unit not in there]
         if missing:
             storage = shared_storage(storage_url, out)
             done = _done(world, missing, storage)
@@ -73,7 +73,7 @@ def export(world: World, out: Path, storage_url: str | None) -> None:
     Raises:
         InputError: `out` holds nothing of this protocol.
     """
-    manifest = claimed(out, world.command, {"protocol": world.digest})
+    manifest = claimed(out, world.command, world.identity)
     if manifest is not None:
         _export(world, _units(world, manifest), shared_storage(storage_url, out), out)
 
@@ -81,8 +81,8 @@ def export(world: World, out: Path, storage_url: str | None) -> None:
 def run_unit(world: World, unit: Unit, facts: dict[str, Any], storage: Any) -> None:
     """Search, run the best settings on fresh seeds, and keep each result as soon as it is there.
 
-    An optimizer on Ĝ takes the best settings of the plain one, whose search must be finished. What
-    the storage holds already isn't computed again, see `run_search`.
+    What takes the settings of another unit comes after it. What the storage holds already isn't
+    computed again, see `run_search`.
 
     Args:
         world: how.
@@ -90,21 +90,37 @@ def run_unit(world: World, unit: Unit, facts: dict[str, Any], storage: Any) -> N
         facts: of its problem.
         storage: an Optuna storage, shared with other processes or machines or not.
     """
-    study = optuna.create_study(storage=storage, study_name=world.name(unit), load_if_exists=True)
+    study = _study(world, unit, storage)
     if world.is_done(study):
         return
-    inherited, plan = _inherited(world, unit, storage), world.search(unit)
+    plan, inherited = world.search(unit), {}
+    if (other := world.inherits(unit)) != unit:
+        # Its runs may be in the tables, and its search not in the storage.
+        _search(world, other, {}, facts, storage)
+        inherited = _inherited(world, unit, storage)
+    _search(world, unit, inherited, facts, storage)
 
     def best(budget: int) -> Settings:
         return inherited | (best_of(finished(study), budget) if plan.space else plan.start)
 
-    if plan.space:
-        run_search(
-            study,
-            plan,
-            lambda batch: world.scores(unit, facts, [inherited | each for each in batch]),
-        )
     world.finish(unit, facts, best, study)
+
+
+def _search(
+    world: World, unit: Unit, inherited: Settings, facts: dict[str, Any], storage: Any
+) -> None:
+    """Make the trials that are missing."""
+    plan = world.search(unit)
+
+    def scores(batch: list[Settings]) -> list[float]:
+        return world.scores(unit, facts, [inherited | each for each in batch])
+
+    if plan.space:
+        run_search(_study(world, unit, storage), plan, scores)
+
+
+def _study(world: World, unit: Unit, storage: Any) -> optuna.Study:
+    return optuna.create_study(storage=storage, study_name=world.name(unit), load_if_exists=True)
 
 
 def tables_of(
@@ -123,19 +139,15 @@ def tables_of(
 
 
 def _inherited(world: World, unit: Unit, storage: Any) -> Settings:
-    """The best settings of the plain optimizer, of one that steps along Ĝ."""
-    plain = _plain(unit)
-    if plain == unit:
+    """The best settings of the unit that this one takes them from."""
+    other = world.inherits(unit)
+    if other == unit:
         return {}
-    study = optuna.load_study(study_name=world.name(plain), storage=storage)
-    return best_of(finished(study), world.search(plain).trials)
-
-
-def _plain(unit: Unit) -> Unit:
-    """The unit whose settings an optimizer on Ĝ takes; any other unit itself."""
-    entry = OPTIMIZERS.get(unit.optimizer)
-    plain = None if entry is None else entry.plain
-    return unit if plain is None else unit._replace(optimizer=plain)
+    plan = world.search(other)
+    if not plan.space:
+        return plan.start
+    study = optuna.load_study(study_name=world.name(other), storage=storage)
+    return best_of(finished(study), plan.trials)
 
 
 def _units(world: World, manifest: dict[str, Any]) -> list[Unit]:
@@ -179,7 +191,7 @@ def _facts(world: World, problem: str) -> tuple[str, dict[str, Any] | None, str]
 
 @dataclass(frozen=True)
 class _Job:
-    """An optimizer and those that step along Ĝ with its settings: one process's work, in order.
+    """An optimizer and those that take its settings: one process's work, in order.
 
     Attributes:
         storage: that at `url`, for the process that has it open.
@@ -205,7 +217,7 @@ def _work_off(
 ) -> None:
     families: dict[Unit, list[Unit]] = {}
     for unit in units:
-        families.setdefault(_plain(unit), []).append(unit)
+        families.setdefault(world.inherits(unit), []).append(unit)
     costs = {first: sum(map(world.cost, family)) for first, family in families.items()}
     order = sorted(families, key=costs.__getitem__, reverse=True)
     if url is not None:
@@ -215,8 +227,9 @@ def _work_off(
     jobs = [_Job(world, families[u], facts[u.problem], url, out, here) for u in order]
     open_ = [unit.problem for unit in order]
     with Progress(sum(costs.values()), show) as bar:
-        for first in shared(_work, jobs, workers):
-            bar.describe(f"{first.problem}: {first.optimizer}")
+        for number, first in enumerate(shared(_work, jobs, workers), 1):
+            going_on = order[min(number, len(order) - 1)]
+            bar.describe(f"{going_on.problem}: {going_on.optimizer}")
             bar.counter(costs[first])(1)
             names = ", ".join(unit.optimizer for unit in families[first])
             search = f", search {first.search}" if "search" in world.key else ""
@@ -234,8 +247,8 @@ def _opened(url: str | None, out: Path) -> Any:
 def _work(job: _Job, wait: bool) -> Unit | None:
     """Do a job, and return the unit that its family is named by; see `shared`."""
     storage = job.storage or _opened(job.url, job.out)
-    # A family has the name of its plain optimizer, also where only the others are left of it.
-    first = _plain(job.family[0])
+    # A family has the name of the one it inherits from, also where only the others are left of it.
+    first = job.world.inherits(job.family[0])
     alone = nullcontext(True)  # the folder is ours, and so is its journal
     name = job.world.name(first)
     with reserved(storage, name, wait) if job.url is not None else alone as ours:
@@ -260,9 +273,9 @@ def _done(world: World, units: list[Unit], storage: Any) -> set[Unit]:
     }
 
 
-def _exported(world: World, out: Path) -> set[Unit]:
+def exported(world: World, out: Path) -> set[Unit]:
     """The units that the tables hold: committed results come without their storage."""
-    if not (out / "runs.parquet").exists() or not (out / "trials.parquet").exists():
+    if not (out / "runs.parquet").exists():
         return set()
     key = list(world.key)
     runs = pd.read_parquet(out / "runs.parquet", columns=[*key, "seed"])
@@ -273,8 +286,8 @@ def _exported(world: World, out: Path) -> set[Unit]:
 
 def _export(world: World, units: list[Unit], storage: Any, out: Path) -> None:
     """Add the finished units that the tables lack; those that they hold stay as they are."""
-    exported = _exported(world, out)
-    done = _done(world, [unit for unit in units if unit not in exported], storage)
+    there = exported(world, out)
+    done = _done(world, [unit for unit in units if unit not in there], storage)
     found = [tables_of(world, unit, storage) for unit in units if unit in done]
     if not found:
         return
@@ -284,6 +297,8 @@ def _export(world: World, units: list[Unit], storage: Any, out: Path) -> None:
         ("trials", [row for trials, _ in found for row in trials], ()),
         ("runs", [row for _, runs in found for row in runs], world.categories),
     ):
+        if not rows and not (out / f"{name}.parquet").exists():
+            continue  # nothing was searched
         table = _added(world, rows, done, out / f"{name}.parquet", place.get)
         table = table.astype(dict.fromkeys(categories, "category"))
         write_whole(out / f"{name}.parquet", table.to_parquet(index=False, compression="zstd"))

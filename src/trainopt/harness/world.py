@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import optuna
 
-from trainopt.harness.optimizers import Row, Settings
+from trainopt.harness.optimizers import OPTIMIZERS, Row, Settings
 from trainopt.harness.search import Search
 
 
@@ -52,9 +52,14 @@ class World(ABC):
     def seeds(self) -> int:
         """Number of final runs of a unit."""
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What results are of: those of two identities never meet in a folder."""
+        return {"protocol": self.digest}
+
     def about(self) -> dict[str, Any]:
-        """More for run.json, besides the problems."""
-        return {}
+        """What run.json holds besides the problems: the identity, and more."""
+        return dict(self.identity)
 
     def join(self, manifest: dict[str, Any], out: Path) -> None:  # noqa: B027
         """Enter into the manifest of a folder what this protocol adds to what is there.
@@ -78,6 +83,15 @@ class World(ABC):
     @abstractmethod
     def units(self, problem: str) -> list[Unit]:
         """All that is run on a problem; an optimizer on Ĝ after the plain one."""
+
+    def inherits(self, unit: Unit) -> Unit:
+        """The unit whose best settings this one takes, such as the plain optimizer's; else itself.
+
+        Both are one process's work.
+        """
+        entry = OPTIMIZERS.get(unit.optimizer)
+        plain = None if entry is None else entry.plain
+        return unit if plain is None else unit._replace(optimizer=plain)
 
     @abstractmethod
     def name(self, unit: Unit) -> str:
@@ -112,13 +126,24 @@ class World(ABC):
             study: the unit's.
         """
 
-    @abstractmethod
+    def make_runs(self, study: optuna.Study, make: Callable[[int], list[Row]]) -> None:
+        """Make the runs of the seeds that aren't there, one by one, and keep each."""
+        for seed in range(self.seeds):
+            if _key(seed) not in study.user_attrs:
+                study.set_user_attr(_key(seed), make(seed))
+
     def is_done(self, study: optuna.Study) -> bool:
         """Whether all final runs are there."""
+        return all(_key(seed) in study.user_attrs for seed in range(self.seeds))
 
-    @abstractmethod
     def runs(self, study: optuna.Study) -> list[Row]:
         """The rows of a unit's final runs, with a column seed."""
+        attrs = study.user_attrs
+        return [{"seed": seed, **row} for seed in range(self.seeds) for row in attrs[_key(seed)]]
 
     def extras(self, manifest: dict[str, Any], out: Path, show: bool) -> None:  # noqa: B027
         """What is measured last, when no other process disturbs the clock."""
+
+
+def _key(seed: int) -> str:
+    return f"run-{seed}"

@@ -7,7 +7,7 @@ JOBS ?= 2
 .PHONY: demo test test-all coverage asan mutants soak lint results clean
 
 demo: $(VENV)/.installed
-	$(BIN)/trainopt compare mnist-softmax --optimizers full,diagonal,rankone,adam,sgd \
+	$(BIN)/trainopt compare mnist-softmax --optimizers secant,full,diagonal,rankone,adam,sgd \
 		--epochs 10 --seeds 3 --tune 8 --out demo
 
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal

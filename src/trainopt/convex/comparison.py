@@ -191,7 +191,7 @@ class Linear(World):
         entry = _ENTRIES[unit.optimizer]
         if self.inherits(unit) != unit:
             return Search({}, {}, 0, 0, 0)
-        if self.trials == 0:
+        if self.trials == 0 or not entry.space:
             return Search({}, entry.start, 0, 0, 0)
         startup = min(10, 1 + self.trials // 2)
         return Search(entry.space, entry.start, self.trials, startup, TUNING_SEEDS[0])

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from trainopt.convex.problems import Problem
 from trainopt.harness.memory_use import state_bytes
 from trainopt.harness.optimizers import SCHEDULES, Entry, Row, Settings
+from trainopt.secant import ChunkSampler
 
 # Rows of a run that diverged: what these columns hold from then on.
 _DIVERGED = {
@@ -36,7 +37,7 @@ def train(
     """Train from the problem's initial point; return a row for the start and one per epoch.
 
     The seed decides the order of the data and nothing else, so that runs of different optimizers
-    with one seed see the same mini-batches.
+    with one seed see the same mini-batches; but for those that read the data in chunks.
 
     Args:
         problem: what to train.
@@ -54,8 +55,9 @@ def train(
         finite, the run has diverged: losses and errors are inf from there on.
     """
     w = problem.initial().requires_grad_()
-    optimizer = entry.build([("w", w)], settings)
     generator = torch.Generator().manual_seed(seed)
+    chunks = ChunkSampler(problem.n, problem.batch_size, seed=seed) if entry.in_chunks else None
+    optimizer = entry.build([("w", w)], settings, chunks)
     per_epoch = math.ceil(problem.n / problem.batch_size)
     schedules = {
         rate: SCHEDULES[settings[f"{rate}_schedule"]](settings[rate], per_epoch, per_epoch * epochs)
@@ -71,13 +73,16 @@ def train(
     rows: list[Row] = []
     step, seconds, error = 0, 0.0, math.nan
     for epoch in range(epochs + 1):
-        batches = problem.batches(generator) if epoch > 0 else []
+        batches = _pass(problem, generator, chunks) if epoch > 0 else []
         for i, batch in enumerate(batches):
             last = i == len(batches) - 1
             before = w.detach().clone() if last else None
             start = time.perf_counter()
             rates = {name: schedule(float(step)) for name, schedule in schedules.items()}
-            optimizer.param_groups[0].update(rates, keep_estimate=last)
+            group = optimizer.param_groups[0]
+            group.update(rates)
+            if "keep_estimate" in group:  # a Trainable Optimizer's
+                group["keep_estimate"] = last
             gradient = _step(problem, optimizer, w, batch)
             seconds += time.perf_counter() - start
             step += 1
@@ -101,6 +106,15 @@ def train(
     return rows
 
 
+def _pass(
+    problem: Problem, generator: torch.Generator, chunks: ChunkSampler | None
+) -> list[Tensor]:
+    """The mini-batches of a pass."""
+    if chunks is None:
+        return problem.batches(generator)
+    return [torch.tensor(rows) for rows in chunks]
+
+
 def seconds_per_epoch(problem: Problem, entry: Entry, steps: int = 3) -> float:
     """Estimate what an epoch costs from a few steps after the first; builds the optimizer.
 
@@ -108,9 +122,9 @@ def seconds_per_epoch(problem: Problem, entry: Entry, steps: int = 3) -> float:
         InputError: the optimizer doesn't fit in memory.
     """
     w = problem.initial().requires_grad_()
-    optimizer = entry.build([("w", w)], entry.start)
-    generator = torch.Generator().manual_seed(0)
-    batch = problem.batches(generator)[0]
+    chunks = ChunkSampler(problem.n, problem.batch_size) if entry.in_chunks else None
+    optimizer = entry.build([("w", w)], entry.start, chunks)
+    batch = _pass(problem, torch.Generator().manual_seed(0), chunks)[0]
     _step(problem, optimizer, w, batch)
     start = time.perf_counter()
     for _ in range(steps):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 # The Trainable Optimizer that learns no A, which every comparison has.
 BASELINE = "alpha0"
 MOST_SEEDS = 10_000
-DEFAULT = ("full", "diagonal", "rankone", "adam", "sgd")
+DEFAULT = ("secant", "full", "diagonal", "rankone", "adam", "sgd")
 
 # name -> data set, model, batch size
 PROBLEMS: dict[str, tuple[str, str, int]] = {
@@ -41,18 +41,19 @@ class Named(NamedTuple):
         title: in tables and pictures.
         settings: what is tuned. A world may hold some of them fixed. α is drawn last, so that
             random trials try the same learning rates and β as those of α = 0.
-        worlds: kinds of problems it can train.
+        worlds: kinds of problems it can train; "linear" are those of `compare`, one by one.
     """
 
     title: str
     settings: tuple[str, ...]
-    worlds: tuple[str, ...] = ("convex",)
+    worlds: tuple[str, ...] = ("linear", "convex")
 
 
-_BOTH = ("convex", "deep")
+_BOTH = ("linear", "convex", "deep")
 _DEEP = ("deep",)
 
 OPTIMIZERS: dict[str, Named] = {
+    "secant": Named("SecantTO", (), ("linear",)),  # nothing is tuned
     "full": Named("Full-TO", (*_AVERAGE, "alpha")),
     "diagonal": Named("Diagonal-TO", (*_AVERAGE, "alpha"), _BOTH),
     "rankone": Named("RankOne-TO", (*_AVERAGE, "alpha"), _BOTH),

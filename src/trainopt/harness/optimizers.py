@@ -24,6 +24,7 @@ from trainopt.harness.names import BASELINE, DEFAULT, OPTIMIZER_TITLES, optimize
 from trainopt.harness.names import OPTIMIZERS as NAMES
 from trainopt.optim import DiagonalTO, FullTO, RankOneTO
 from trainopt.schedules import Constant, Exponential, InverseTime, Schedule
+from trainopt.secant import ChunkSampler, SecantTO
 
 Settings = dict[str, Any]
 Row = dict[str, Any]
@@ -90,6 +91,7 @@ class Entry:
         settings: names of what is tuned; a world may hold some of them fixed.
         plain: of an `Estimated` one, what it is without the learned estimate. It takes the best
             settings of that, and only its own are searched.
+        in_chunks: whether the rows come in fixed chunks, by a sampler that `make` gets as `plan`.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Entry:
     direction: Direction
     settings: tuple[str, ...]
     plain: str | None = None
+    in_chunks: bool = False
 
     @property
     def title(self) -> str:
@@ -139,13 +142,22 @@ class Entry:
         """Whether its estimate of the full gradient is the mini-batch gradient itself."""
         return self.direction is _gradient
 
-    def build(self, named: Named, settings: Settings) -> Optimizer:
+    def build(
+        self, named: Named, settings: Settings, plan: ChunkSampler | None = None
+    ) -> Optimizer:
         """Build the optimizer at its first learning rate.
+
+        Args:
+            named: the parameters.
+            settings: a value for each of its own.
+            plan: how the rows are read, where that is `in_chunks`.
 
         Raises:
             InputError: its state doesn't fit in memory.
         """
         own = {name: value for name, value in settings.items() if not name.endswith("_schedule")}
+        if self.in_chunks:
+            own["plan"] = plan
         try:
             optimizer = self.make(named, **own)
         except MemoryError as error:
@@ -172,6 +184,14 @@ def _learned(optimizer: Any, param: Tensor, gradient: Tensor) -> Tensor:
     return estimate
 
 
+def _secant_estimate(optimizer: SecantTO, param: Tensor, gradient: Tensor) -> Tensor:
+    """Ĝ of the last move; in the base phase, which is SGD, the mini-batch's gradient."""
+    try:
+        return optimizer.estimate(param)
+    except KeyError:
+        return gradient
+
+
 def _buffer(optimizer: Optimizer, param: Tensor, gradient: Tensor) -> Tensor:
     """The buffer sums gradients; (1 − μ) times it averages them."""
     momentum: float = optimizer.param_groups[0]["momentum"]
@@ -192,6 +212,10 @@ def _first_moment(optimizer: Optimizer, param: Tensor, gradient: Tensor) -> Tens
 
 def _plain(make: Callable[..., Optimizer], named: Named, lr: float, **own: Any) -> Optimizer:
     return make([p for _, p in named], lr=lr, **own)
+
+
+def _secant(named: Named, plan: ChunkSampler) -> Optimizer:
+    return SecantTO([p for _, p in named], plan)
 
 
 def _with_betas(
@@ -262,6 +286,7 @@ def _on_estimate(
 
 # name -> how it is made, what it takes for the full gradient
 _MADE: dict[str, tuple[Callable[..., Optimizer], Direction]] = {
+    "secant": (_secant, _secant_estimate),
     "full": (partial(_plain, FullTO), _learned),
     "diagonal": (partial(_plain, DiagonalTO), _learned),
     "rankone": (partial(_plain, RankOneTO), _learned),
@@ -291,7 +316,7 @@ _ESTIMATES = {"diagonal": DiagonalTO, "rankone": RankOneTO, BASELINE: DiagonalTO
 def _entry(name: str) -> Entry:
     settings = NAMES[name].settings
     if name in _MADE:
-        return Entry(name, *_MADE[name], settings)
+        return Entry(name, *_MADE[name], settings, in_chunks=name == "secant")
     plain, _, learned = name.partition("-")
     make = partial(_on_estimate, _MADE[plain][0], _ESTIMATES[learned])
     return Entry(name, make, _learned, settings, plain)
@@ -316,7 +341,7 @@ def optimizer_named(name: str, world: str) -> Entry:
     if name in known:
         return OPTIMIZERS[name]
     if name in OPTIMIZERS:
-        kind = {"convex": "linear problems", "deep": "deep networks"}[NAMES[name].worlds[0]]
+        kind = {"linear": "linear problems", "deep": "deep networks"}[NAMES[name].worlds[0]]
         said = f"The optimizer {name} is for {kind}: "
     else:
         said = f"There is no optimizer {name}: {did_you_mean(name, known)}"
@@ -342,5 +367,5 @@ def chosen(names: str | Iterable[str]) -> list[Entry]:
     Raises:
         InputError: a name isn't known, or there is none.
     """
-    entries = {optimizer_named(name, "convex").name for name in (*names_in(names), BASELINE)}
+    entries = {optimizer_named(name, "linear").name for name in (*names_in(names), BASELINE)}
     return [entry for entry in OPTIMIZERS.values() if entry.name in entries]

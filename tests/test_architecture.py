@@ -21,7 +21,7 @@ LAYERS = [
     {"integrations"},
     {"stopping", "bench.data", "bench.errors"},
     {"bench"},
-    {"study", "deep", "benchmarks"},
+    {"study", "deep", "scientific", "benchmarks"},
     {"commands"},
     {"cli", "__main__"},
 ]

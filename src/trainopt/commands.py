@@ -21,6 +21,7 @@ from trainopt.benchmarks.cli import step
 from trainopt.deep import names as deep_names
 from trainopt.deep.cli import deep
 from trainopt.deep.tasks import TASKS
+from trainopt.scientific.cli import scientific
 from trainopt.stopping import resumable
 from trainopt.study.cli import convex, memory, secant, theory
 
@@ -47,7 +48,7 @@ app = typer.Typer(
 study = typer.Typer(
     help="The studies behind the claims, with their committed protocols.", no_args_is_help=True
 )
-for command in (convex, secant, deep, theory, memory):
+for command in (convex, secant, scientific, deep, theory, memory):
     study.command()(command)
 bench = typer.Typer(help="Speed against peers in the same run.", no_args_is_help=True)
 bench.callback()(lambda: None)  # keeps `step` a command of its own

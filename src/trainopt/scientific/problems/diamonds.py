@@ -1,0 +1,36 @@
+"""A regression on real data: log prices of diamonds by a small network."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainopt.bench.data.named import load
+from trainopt.scientific.network import Network
+from trainopt.scientific.problem import Problem
+
+TRAINED = 2048
+
+
+def diamonds() -> Problem:
+    """Least squares on 2 048 diamonds; the error is that of rows kept apart."""
+    data = load("diamonds")
+    rows = torch.tensor(np.column_stack([data.x_train[:TRAINED, :-1], data.y_train[:TRAINED]]))
+    ends = [1.0] * (rows.shape[1] - 1)  # the features are standardised
+    return Problem(
+        "diamonds",
+        "Diamonds, regression",
+        partial(Network, [-end for end in ends], ends, (32, 32)),
+        rows,
+        residuals,
+        torch.tensor(data.x_val[:, :-1]),
+        torch.tensor(data.y_val),
+    )
+
+
+def residuals(network: Network, rows: Tensor) -> Tensor:
+    """Of the log price; rows are the features and it: (rows, 1)."""
+    return (network(rows[:, :-1]) - rows[:, -1])[:, None]

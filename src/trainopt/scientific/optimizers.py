@@ -142,3 +142,5 @@ OPTIMIZERS: dict[str, Callable[..., Iterator[int]]] = {
     "adam-lbfgs": adam_lbfgs,
     "adam-bfgs": adam_bfgs,
 }
+CONTROLS = ("adam-base", "adam-chunks")
+"""Those that show where a gain comes from: the base phase, or the order of the rows."""

@@ -13,7 +13,7 @@ import torch
 
 from trainopt.bench.folder import write_manifest, write_whole, writing
 from trainopt.bench.progress import Progress
-from trainopt.scientific.optimizers import Settings
+from trainopt.scientific.optimizers import CONTROLS, Settings
 from trainopt.scientific.problems import problem_named
 from trainopt.scientific.protocol import Protocol
 from trainopt.scientific.runner import train
@@ -97,10 +97,13 @@ def _units(protocol: Protocol) -> Iterator[Unit]:
         for optimizer, choices in protocol.settings.items():
             for choice in range(len(choices)) if len(choices) > 1 else ():
                 yield Unit(problem, optimizer, protocol.tuning_seed, choice)
-    for seed in range(protocol.seeds):
-        for problem in protocol.problems:
-            for optimizer in protocol.optimizers:
-                yield Unit(problem, optimizer, seed, None)
+    # The controls last: what matters most comes first.
+    for last in (False, True):
+        for seed in range(protocol.seeds):
+            for problem in protocol.problems:
+                for optimizer in protocol.optimizers:
+                    if (optimizer in CONTROLS) == last:
+                        yield Unit(problem, optimizer, seed, None)
 
 
 def _settings(protocol: Protocol, unit: Unit, runs: pd.DataFrame) -> Settings:

@@ -6,21 +6,23 @@ from collections.abc import Callable
 
 from trainopt.bench.errors import InputError, did_you_mean
 from trainopt.scientific.problem import Problem
-from trainopt.scientific.problems.allen_cahn import allen_cahn
-from trainopt.scientific.problems.burgers import burgers
-from trainopt.scientific.problems.convection import convection
-from trainopt.scientific.problems.diamonds import diamonds
-from trainopt.scientific.problems.elliptic import helmholtz, poisson
-from trainopt.scientific.problems.pendulum import pendulum
+from trainopt.scientific.problems import (
+    allen_cahn,
+    burgers,
+    convection,
+    diamonds,
+    elliptic,
+    pendulum,
+)
 
 PROBLEMS: dict[str, Callable[[], Problem]] = {
-    "poisson": poisson,
-    "burgers": burgers,
-    "helmholtz": helmholtz,
-    "convection": convection,
-    "allen-cahn": allen_cahn,
-    "pendulum": pendulum,
-    "diamonds": diamonds,
+    "poisson": elliptic.poisson,
+    "burgers": burgers.burgers,
+    "helmholtz": elliptic.helmholtz,
+    "convection": convection.convection,
+    "allen-cahn": allen_cahn.allen_cahn,
+    "pendulum": pendulum.pendulum,
+    "diamonds": diamonds.diamonds,
 }
 
 

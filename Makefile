@@ -48,11 +48,12 @@ results: $(VENV)/.installed
 	$(BIN)/trainopt compare digits-softmax --optimizers $(ALL) \
 		--epochs 20 --seeds 10 --tune 32 --out results/digits-softmax
 
-# The studies, from their committed protocols: hours, half an hour, 10 minutes, seconds, hours.
+# The studies, from their committed protocols: hours, half an hour twice, 10 minutes, seconds, hours.
 .PHONY: studies
 studies: $(VENV)/.installed
 	$(BIN)/trainopt study convex --out results/convex
 	$(BIN)/trainopt study secant --out results/secant
+	$(BIN)/trainopt study scientific --out results/scientific
 	$(BIN)/trainopt study theory --out results/theory
 	$(BIN)/trainopt study memory --out results/memory
 	$(BIN)/trainopt study deep --out results/deep

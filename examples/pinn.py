@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from trainopt import ChunkSampler, SecantTO
+from trainopt.scientific.problem import sample
 from trainopt.scientific.problems.burgers import VISCOSITY, solution
 
 CHUNKS, FIRST = 4, 40
@@ -88,15 +89,16 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     options = parser.parse_args(argv)
 
     torch.manual_seed(options.seed)
-    torch.set_default_dtype(torch.float64)
-    unit = torch.quasirandom.SobolEngine(4, scramble=True, seed=0).draw(options.points)
-    points = unit.double() * torch.tensor([2.0, 1, 2, 1]) - torch.tensor([1.0, 0, 1, 0])
+    points = sample([-1, 0, -1, 0], [1, 1, 1, 1], options.points)
     layers = [nn.Linear(2, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 20)]
-    model = nn.Sequential(*layers, nn.Tanh(), nn.Linear(20, 1))
+    model = nn.Sequential(*layers, nn.Tanh(), nn.Linear(20, 1)).double()
     train = by_secants if options.optimizer == "secant" else by_lbfgs
     train(model, points, options.passes)
 
-    grid = torch.cartesian_prod(torch.linspace(-1, 1, 101), torch.linspace(0, 1, 26))
+    x, t = (
+        torch.linspace(low, 1, count, dtype=torch.float64) for low, count in ((-1, 101), (0, 26))
+    )
+    grid = torch.cartesian_prod(x, t)
     known = solution(grid)
     with torch.no_grad():
         error = (model(grid)[:, 0] - known).norm() / known.norm()

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from trainopt.bench.errors import InputError
 
@@ -76,3 +77,16 @@ def test_logging_tools(example):
     values = example("logging_tools", "--steps", "400")
     assert values["error"] < values["batch_error"]
     assert list(Path("out").glob("events.*"))
+
+
+@pytest.mark.parametrize("optimizer", ["secant", "lbfgs"])
+def test_pinn(monkeypatch, optimizer):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "examples"))
+    pinn = importlib.import_module("pinn")
+    before, after = (
+        pinn.main(["--optimizer", optimizer, "--passes", passes, "--points", "128"])
+        for passes in ("2", "40")
+    )
+    assert after["loss"] < before["loss"] / 2
+    assert after["error"] < before["error"]
+    assert torch.get_default_dtype() == torch.float32

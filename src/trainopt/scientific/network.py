@@ -44,7 +44,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         ends = torch.tensor([low, high], dtype=torch.float64)
-        self.middle, self.half = ends.mean(0), (ends[1] - ends[0]) / 2
+        self.middle, self.reach = ends.mean(0), (ends[1] - ends[0]) / 2
         widths = [len(low), *hidden, 1]
         generator = torch.Generator().manual_seed(seed)
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
@@ -58,7 +58,7 @@ class Network(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """Values at points (n, inputs): (n,)."""
-        x = (points - self.middle) / self.half
+        x = (points - self.middle) / self.reach
         *layers, last = zip(self.weights, self.biases, strict=True)
         for weight, bias in layers:
             x = torch.tanh(nn.functional.linear(x, weight, bias))
@@ -71,10 +71,10 @@ class Network(nn.Module):
             points: (n, inputs).
             second: the inputs whose second derivatives are asked for.
         """
-        inputs = len(self.half)
+        inputs = len(self.reach)
         n, m = len(points), len(second)
-        directions = torch.diag(1 / self.half)[:, None].expand(inputs, n, inputs)
-        x = torch.cat([((points - self.middle) / self.half)[None], directions])
+        directions = torch.diag(1 / self.reach)[:, None].expand(inputs, n, inputs)
+        x = torch.cat([((points - self.middle) / self.reach)[None], directions])
         curved = x.new_zeros(m, n, inputs)
         *layers, last = zip(self.weights, self.biases, strict=True)
         for weight, bias in layers:

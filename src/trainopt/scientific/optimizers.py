@@ -50,14 +50,14 @@ class Run:
         for rows in sampler:
             self.network.zero_grad()
             loss = self.problem.losses(self.network, self.problem.rows[rows]).mean()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             yield loss.detach()
 
     def full(self) -> Tensor:
         """The full loss, whose gradients replace those there were: one pass."""
         self.network.zero_grad()
         loss = self.problem.loss(self.network)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
 
@@ -112,7 +112,7 @@ def adam_lbfgs(run: Run, lr: float, first: int) -> Iterator[int]:
         line_search_fn="strong_wolfe",
     )
     while True:
-        optimizer.step(closure)
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
         yield done
 
 
@@ -127,7 +127,8 @@ def adam_bfgs(run: Run, lr: float, first: int) -> Iterator[int]:
         done += 1
         vector_to_parameters(torch.from_numpy(w), params)
         loss = float(run.full())
-        return loss, parameters_to_vector(p.grad for p in params).numpy()
+        grads = [p.grad for p in params if p.grad is not None]
+        return loss, parameters_to_vector(grads).numpy()
 
     for w in self_scaled_bfgs(function, parameters_to_vector(params).detach().numpy().copy()):
         vector_to_parameters(torch.from_numpy(w), params)

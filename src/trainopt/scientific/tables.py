@@ -145,7 +145,7 @@ def headline(table: pd.DataFrame) -> list[str]:
             words = []
             for measure in MEASURES:
                 part = _part(table, rival, measure, axis)
-                counts = counts_text(_counts(part), "{} wins, {} ties, {} losses")
+                counts = counts_text(_counts(part), "{:.0f} wins, {:.0f} ties, {:.0f} losses")
                 words.append(f"{counts} by {measure}")
             parts.append(f"at equal {axis} {' and '.join(words)}")
         sentences.append(f"- SecantTO against {TITLES[rival]}: {'; '.join(parts)}.")
@@ -192,12 +192,13 @@ def by_problem(table: pd.DataFrame, measure: str) -> Cells:
 
 def _part(table: pd.DataFrame, rival: str, measure: str, axis: str) -> pd.DataFrame:
     chosen = (table.against == rival) & (table.measure == measure) & (table.axis == axis)
-    return table[chosen]
+    part: pd.DataFrame = table[chosen]
+    return part
 
 
 def _counts(part: pd.DataFrame) -> pd.Series[float]:
-    counts: pd.Series[float] = part.verdict.value_counts()
-    return counts.reindex(["win", "tie", "loss"], fill_value=0)
+    counts = part.verdict.value_counts().reindex(["win", "tie", "loss"], fill_value=0)
+    return counts.astype(float)
 
 
 def _number(value: float, form: str) -> str:

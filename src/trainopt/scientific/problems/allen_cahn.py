@@ -66,7 +66,8 @@ def solution(size: int = 96) -> tuple[Tensor, Tensor, Tensor]:
 
     def rate(_: float, inner: np.ndarray) -> np.ndarray:
         full = np.concatenate([[-1.0], inner, [-1.0]])
-        return DIFFUSION * second @ full + REACTION * (inner - inner**3)
+        change: np.ndarray = DIFFUSION * second @ full + REACTION * (inner - inner**3)
+        return change
 
     def jacobian(_: float, inner: np.ndarray) -> np.ndarray:
         return DIFFUSION * second[:, 1:-1] + np.diag(REACTION * (1 - 3 * inner**2))

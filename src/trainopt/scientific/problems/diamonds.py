@@ -18,7 +18,8 @@ TRAINED = 2048
 def diamonds() -> Problem:
     """Least squares on 2 048 diamonds; the error is that of rows kept apart."""
     data = load("diamonds")
-    rows = torch.tensor(np.column_stack([data.x_train[:TRAINED, :-1], data.y_train[:TRAINED]]))
+    trained, kept = (np.asarray(x)[:, :-1] for x in (data.x_train, data.x_val))
+    rows = torch.tensor(np.column_stack([trained[:TRAINED], data.y_train[:TRAINED]]))
     ends = [1.0] * (rows.shape[1] - 1)  # the features are standardised
     return Problem(
         "diamonds",
@@ -26,11 +27,12 @@ def diamonds() -> Problem:
         partial(Network, [-end for end in ends], ends, (32, 32)),
         rows,
         residuals,
-        torch.tensor(data.x_val[:, :-1]),
+        torch.tensor(kept),
         torch.tensor(data.y_val),
     )
 
 
 def residuals(network: Network, rows: Tensor) -> Tensor:
     """Of the log price; rows are the features and it: (rows, 1)."""
-    return (network(rows[:, :-1]) - rows[:, -1])[:, None]
+    difference: Tensor = network(rows[:, :-1]) - rows[:, -1]
+    return difference[:, None]

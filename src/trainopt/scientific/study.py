@@ -18,6 +18,8 @@ from trainopt.scientific.problems import problem_named
 from trainopt.scientific.protocol import Protocol
 from trainopt.scientific.runner import train
 
+BLOCK = 3
+"""Seeds after which the controls are run, too."""
 KEY = ["problem", "optimizer", "seed", "settings"]
 """The columns that tell one run from another."""
 
@@ -41,8 +43,8 @@ def run_scientific(protocol: Protocol, out: Path, show: bool) -> None:
     """Run what is missing of the study, on one thread.
 
     Every run is kept as soon as it is there; called again, the command goes on after them. All
-    problems have their first seed before any has its second, so that a part of the study is a
-    result.
+    problems have their first seed before any has its second, and the controls come last of every
+    three seeds, so that a part of the study is a result.
 
     Args:
         protocol: what to run.
@@ -97,12 +99,14 @@ def _units(protocol: Protocol) -> Iterator[Unit]:
         for optimizer, choices in protocol.settings.items():
             for choice in range(len(choices)) if len(choices) > 1 else ():
                 yield Unit(problem, optimizer, protocol.tuning_seed, choice)
-    # The controls last: what matters most comes first.
-    for last in (False, True):
-        for seed in range(protocol.seeds):
-            for problem in protocol.problems:
-                for optimizer in protocol.optimizers:
-                    if (optimizer in CONTROLS) == last:
+    controls = [name for name in protocol.optimizers if name in CONTROLS]
+    others = [name for name in protocol.optimizers if name not in CONTROLS]
+    seeds = range(protocol.seeds)
+    for first in seeds[::BLOCK]:
+        for optimizers in (others, controls):
+            for seed in seeds[first : first + BLOCK]:
+                for problem in protocol.problems:
+                    for optimizer in optimizers:
                         yield Unit(problem, optimizer, seed, None)
 
 

@@ -58,11 +58,12 @@ results: $(VENV)/.installed
 results-check: $(VENV)/.installed
 	$(BIN)/python tests/results/regenerate.py
 
-# The studies, from their committed protocols: hours, half an hour, 10 minutes, seconds, hours.
+# The studies, from their committed protocols: hours, half an hour twice, 10 minutes, seconds, hours.
 .PHONY: studies
 studies: $(VENV)/.installed
 	$(BIN)/trainopt study convex --out results/convex
 	$(BIN)/trainopt study secant --out results/secant
+	$(BIN)/trainopt study scientific --out results/scientific
 	$(BIN)/trainopt study theory --out results/theory
 	$(BIN)/trainopt study memory --out results/memory
 	$(BIN)/trainopt study deep --out results/deep

@@ -22,7 +22,7 @@ LAYERS = [
     {"errors", "stopping"},
     {"data"},
     {"harness"},
-    {"convex", "deep", "theory"},
+    {"convex", "deep", "theory", "scientific"},
     {"speed"},
     {"comparison", "reports"},
     {"commands", "bench"},

@@ -31,6 +31,7 @@ HEAVY = [
     [
         *(["--version"], ["--help"], ["-h"], ["list"], ["compare", "--help"], ["study"]),
         *(["study", "convex", "-h"], ["study", "deep", "-h"], ["study", "theory", "-h"]),
+        *(["study", "scientific", "-h"], ["study", "secant", "-h"]),
         *(["study", "memory", "-h"], ["bench"], ["bench", "step", "-h"], ["report", "-h"]),
     ],
     ids=" ".join,
@@ -105,6 +106,7 @@ REFUSED = {
     "study deep --protocol binary.toml": "binary.toml isn't TOML",
     "study deep --only-report": "holds nothing to report on",
     "study deep --quick --storage none": "The storage *** can't be opened",
+    "study scientific --protocol odd.toml": "odd.toml lacks 'problem'",
     "study theory --steps 0": "--steps",
     "study theory --seeds 1": "--seeds",
     "study memory --sizes 0": "The sizes are 0",

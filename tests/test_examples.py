@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from trainopt.errors import InputError
 
@@ -105,3 +106,16 @@ def _column(table, method, name):
     head = next(line for line in table.splitlines() if name in line)
     line = next(line for line in table.splitlines() if line.startswith(method))
     return line[head.index(name) - 2 :].split()[0]
+
+
+@pytest.mark.parametrize("optimizer", ["secant", "lbfgs"])
+def test_pinn(monkeypatch, optimizer):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "examples"))
+    pinn = importlib.import_module("pinn")
+    before, after = (
+        pinn.main(["--optimizer", optimizer, "--passes", passes, "--points", "128"])
+        for passes in ("2", "40")
+    )
+    assert after["loss"] < before["loss"] / 2
+    assert after["error"] < before["error"]
+    assert torch.get_default_dtype() == torch.float32

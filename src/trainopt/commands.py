@@ -22,6 +22,7 @@ from trainopt.deep.cli import deep
 from trainopt.deep.tasks import TASKS
 from trainopt.harness import names
 from trainopt.harness.terminal import sentences
+from trainopt.scientific.cli import scientific
 from trainopt.speed.cli import speed
 from trainopt.stopping import resumable
 from trainopt.theory.cli import memory, nonconvex, theory
@@ -46,7 +47,8 @@ app = typer.Typer(
 study = typer.Typer(
     help="The studies behind the claims, with their committed protocols.", no_args_is_help=True
 )
-for command in (convex, secant, sensitivity, init, deep, theory, nonconvex, memory):
+_STUDIES = (convex, secant, sensitivity, init, scientific, deep, theory, nonconvex, memory)
+for command in _STUDIES:
     study.command()(command)
 app.add_typer(study, name="study")
 

@@ -375,7 +375,10 @@ def test_forms_may_differ_between_groups_in_their_settings():
     assert optimizer.state[one]["U"].shape == (6, 1)
     assert optimizer.state[two]["U"].shape == (6, 3)
     assert not optimizer.state[two]["U"].any()
-    with pytest.raises(ValueError, match="holds what Diagonal by Gradient of Weights has learned, TO learns LowRank"):
+    with pytest.raises(
+        ValueError,
+        match="holds what Diagonal by Gradient of Weights has learned, TO learns LowRank",
+    ):
         TO(Estimator([one], LowRank()), lr=0.1).load_state_dict(
             DiagonalTO([two], lr=0.1).state_dict()
         )

@@ -53,6 +53,8 @@ PALETTE = {
     "lagged": Style("Diagonal-TO, Ĝ before update", _BLUE, "dot"),
     "adam": Style("ADAM", _WINE, marker="v"),
     "adam-constant": Style("ADAM, constant rate", _WINE, "dash", "v"),
+    "adam-chunks": Style("ADAM, fixed chunks", _WINE, "dashdot", "v"),
+    "adam-base": Style("ADAM, the base phase only", _WINE, "dot", "v"),
     "adamw": Style("AdamW", _PURPLE, marker="v"),
     "adamw-diagonal": Style("AdamW on Ĝ", _PURPLE, "dash", "o"),
     "adamw-rankone": Style("AdamW on Ĝ, RankOne", _PURPLE, "dashdot", "^"),
@@ -75,6 +77,8 @@ PALETTE = {
     "sag": Style("SAG", _OLIVE, "dash", "p"),
     "saga": Style("SAGA", _OLIVE, "dot", "p"),
     "lbfgs": Style("L-BFGS", _FOREST, marker="s"),
+    "adam-lbfgs": Style("ADAM → L-BFGS", _FOREST, "dash", "s"),
+    "adam-bfgs": Style("ADAM → self-scaled BFGS", _FOREST, "dot", "s"),
 }
 TITLES = {name: style.title for name, style in PALETTE.items()}
 

@@ -1,0 +1,1 @@
+"""Physics-informed networks and scientific regression: small, float64, with known solutions."""

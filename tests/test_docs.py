@@ -10,9 +10,9 @@ from rich.console import Console
 
 from trainopt.convex.comparison_report import terminal_cells
 from trainopt.convex.comparison_tables import final_table
-from trainopt.convex.names import TITLES
 from trainopt.convex.protocol import read_protocol
 from trainopt.convex.tables import Results, headline
+from trainopt.harness.palette import TITLES
 from trainopt.harness.terminal import rich_table
 from trainopt.memory import human_bytes
 

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainopt.convex.names import ABLATIONS, TITLES, TO
+from trainopt.convex.names import ABLATIONS, TO
 from trainopt.convex.plots import mean_curves, save_pictures
 from trainopt.convex.protocol import read_protocol
 from trainopt.convex.tables import Results, headline
 from trainopt.harness.folder import read_manifest
 from trainopt.harness.markdown import Cells
 from trainopt.harness.outcomes import first_reached
-from trainopt.harness.page import Report, Section, skipped, write_page
+from trainopt.harness.page import Report, Section, common, skipped, write_page
+from trainopt.harness.palette import TITLES
 from trainopt.harness.plots import rounded
 from trainopt.harness.statistics import TOO_FEW, counts_text
 from trainopt.harness.tables import cells, number
@@ -264,11 +265,7 @@ def by_budget(table: pd.DataFrame) -> pd.DataFrame:
 def _facts(results: Results) -> str:
     protocol = results.protocol
     sets = len({case.data for case in protocol.cases if case.name in results.manifest["cases"]})
-    return (
-        f"{len(results.cases)} cases on {sets} data sets; every tuned optimizer with "
-        f"{protocol.main} trials, then {protocol.seeds} fresh seeds. Data order and starting point "
-        "are common to all optimizers with one seed."
-    )
+    return common(f"{len(results.cases)} cases on {sets} data sets", protocol.main, protocol.seeds)
 
 
 def draw_again(folder: Path, protocol: Path | None) -> None:

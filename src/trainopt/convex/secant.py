@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainopt.convex.batched import Batched, train_all
-from trainopt.convex.names import TITLES
 from trainopt.convex.problems import Problem
 from trainopt.convex.protocol import Case
 from trainopt.convex.tables import Results
@@ -24,6 +23,7 @@ from trainopt.convex.train import train
 from trainopt.errors import InputError
 from trainopt.harness.folder import write_manifest, write_whole, writing
 from trainopt.harness.optimizers import Entry, Settings
+from trainopt.harness.palette import TITLES
 from trainopt.harness.progress import Progress
 from trainopt.harness.provenance import MADE_BY
 from trainopt.secant import ChunkSampler, SecantTO

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trainopt.convex.names import TITLES
 from trainopt.convex.protocol import read_protocol
 from trainopt.convex.secant import CHUNKED, SECANTS, VARIANTS
 from trainopt.convex.tables import Results
@@ -16,6 +15,7 @@ from trainopt.harness.folder import read_manifest, write_whole
 from trainopt.harness.markdown import Cells, markdown
 from trainopt.harness.outcomes import FLOOR
 from trainopt.harness.page import Report, Section, write_page
+from trainopt.harness.palette import TITLES
 from trainopt.harness.statistics import compared, counted, counts_text, t_and_wilcoxon
 from trainopt.harness.terminal import show_report
 

@@ -14,7 +14,7 @@ from trainopt.convex.protocol import read_protocol
 from trainopt.convex.tables import Results, headline
 from trainopt.harness.folder import read_manifest
 from trainopt.harness.markdown import Cells
-from trainopt.harness.outcomes import first_reached
+from trainopt.harness.outcomes import by_run, first_reached
 from trainopt.harness.page import Report, Section, common, skipped, write_page
 from trainopt.harness.palette import TITLES
 from trainopt.harness.plots import rounded
@@ -62,9 +62,10 @@ def verdict(results: Results) -> list[str]:
     """What was found, in plain sentences: SecantTO where it ran, the best variant, learning A."""
     protocol = results.protocol
     reference = results.against(protocol.reference)
+    there = {protocol.reference, *reference.optimizer}
     sentences = []
-    if "secant" in set(reference.optimizer):
-        rivals = {name: (TITLES[name], results.against(name)) for name in _RIVALS}
+    if "secant" in there:
+        rivals = {n: (TITLES[n], results.against(n)) for n in _RIVALS if n in there}
         tuned = f", untuned, against optimizers tuned with {protocol.main} trials,"
         sentences.append(against("secant", rivals, tuned))
     called = {protocol.reference: "ADAM with the same decays"}
@@ -73,12 +74,13 @@ def verdict(results: Results) -> list[str]:
         for name in results.references
         if name != protocol.baseline
     }
-    best = best_of(TO, reference)
-    sentences.append(
-        against(best, others, f", the best of the paper's variants on {len(results.cases)} cases,")
-    )
-    baseline = results.against(protocol.baseline)
-    return [*sentences, learning(TO, baseline, "α = 0, plain momentum")]
+    ours = [name for name in TO if name in there]
+    if ours:
+        note = f", the best of the paper's variants on {len(results.cases)} cases,"
+        sentences.append(against(best_of(ours, reference), others, note))
+        baseline = results.against(protocol.baseline)
+        sentences.append(learning(ours, baseline, "α = 0, plain momentum"))
+    return sentences
 
 
 def _sections(
@@ -203,14 +205,12 @@ def targets(results: Results) -> pd.DataFrame:
     """The median passes to each target, by optimizer: the median over cases, and cases reached."""
     runs = results.runs[results.runs.budget == results.protocol.main]
     rows = []
-    keys = ["case", "optimizer", "search", "seed"]
-    for key, run in runs.sort_values("passes").groupby(keys, observed=True):
-        passes, gap = run.passes.to_numpy(float), run.suboptimality.to_numpy(float)
+    for name, passes, gap in by_run(runs):
         reached = {
             target: first_reached(passes, gap, target * gap[0])
             for target in results.protocol.targets
         }
-        rows.append(dict(zip(keys, key, strict=True)) | reached)
+        rows.append(name | reached)
     table = pd.DataFrame(rows)
     columns = list(results.protocol.targets)
     by_case = table.groupby(["optimizer", "case"], observed=True)[columns].median()

@@ -12,10 +12,10 @@ from rich.console import Console
 from trainopt.convex.comparison_report import terminal_cells
 from trainopt.convex.comparison_tables import final_table
 from trainopt.convex.documents import ends_cells, page_cells
-from trainopt.convex.names import TITLES
 from trainopt.convex.protocol import read_protocol
 from trainopt.convex.tables import RIVALS, Results, headline
 from trainopt.harness.markdown import markdown
+from trainopt.harness.palette import TITLES
 from trainopt.harness.statistics import counted
 from trainopt.harness.terminal import rich_table
 from trainopt.memory import human_bytes

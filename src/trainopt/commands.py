@@ -209,10 +209,15 @@ def list_() -> None:
         ((task.name, task.title, task.small) for task in TASKS.values()),
     )
     _show_names(
-        "Optimizers, of linear problems (convex) and of deep tasks",
+        "Optimizers of linear problems and of deep tasks",
         ("optimizer", "title", "of", "settings that are tuned"),
         (
-            (name, known.title, ", ".join(known.worlds), ", ".join(known.settings))
+            (
+                name,
+                names.OPTIMIZER_TITLES[name],
+                ", ".join(world for world in known.worlds if world != "convex"),
+                ", ".join(known.settings) or "none",
+            )
             for name, known in names.OPTIMIZERS.items()
         ),
     )

@@ -58,6 +58,10 @@ def test_bootstrap_interval():
     low, high = bootstrap(np.random.default_rng(0).normal(1.0, 1.0, 200), 0.95, 2000)
     assert low < 1.0 < high
     assert high - low == pytest.approx(2 * 1.96 / math.sqrt(200), rel=0.15)
+    values = np.random.default_rng(1).exponential(size=12)
+    rng = np.random.default_rng(0)
+    scipys = stats.bootstrap((values,), np.mean, n_resamples=500, method="percentile", rng=rng)
+    assert bootstrap(values, 0.95, 500) == pytest.approx(scipys.confidence_interval, rel=1e-12)
     assert bootstrap(np.full(4, 0.5), 0.95, 100) == (0.5, 0.5)
     assert all(map(math.isnan, bootstrap(np.array([1.0, math.inf]), 0.95, 100)))
 

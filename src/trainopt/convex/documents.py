@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from trainopt.convex.names import TITLES
 from trainopt.convex.tables import Results
 from trainopt.harness.markdown import Cells
+from trainopt.harness.palette import TITLES
 from trainopt.harness.statistics import compared, counted, counts_text, t_and_wilcoxon
 
 

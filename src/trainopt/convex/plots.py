@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from trainopt.convex.names import OURS, TITLES
+from trainopt.convex.names import OURS
 from trainopt.convex.tables import Results
 from trainopt.harness.outcomes import FLOOR
-from trainopt.harness.palette import PALETTE, VERDICTS, at_most
+from trainopt.harness.palette import PALETTE, TITLES, VERDICTS, at_most
 from trainopt.harness.plots import (
     FOREST_TEXT,
     RC,

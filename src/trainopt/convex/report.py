@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 
 from trainopt.convex.documents import ends_cells, page_cells
-from trainopt.convex.names import ABLATIONS, TITLES, TO
+from trainopt.convex.names import ABLATIONS, TO
 from trainopt.convex.plots import mean_curves, save_pictures
 from trainopt.convex.protocol import NEW_DATA, read_protocol
 from trainopt.convex.tables import Results, headline
 from trainopt.harness.folder import read_manifest, write_whole
 from trainopt.harness.markdown import Cells, markdown
-from trainopt.harness.outcomes import first_reached
-from trainopt.harness.page import Report, Section, skipped, write_page
+from trainopt.harness.outcomes import by_run, first_reached
+from trainopt.harness.page import Report, Section, common, skipped, write_page
+from trainopt.harness.palette import TITLES
 from trainopt.harness.plots import rounded
 from trainopt.harness.statistics import TOO_FEW, counts_text
 from trainopt.harness.tables import cells, number
@@ -66,9 +67,10 @@ def verdict(results: Results) -> list[str]:
     """What was found, in plain sentences: SecantTO where it ran, the best variant, learning A."""
     protocol = results.protocol
     reference = results.against(protocol.reference)
+    there = {protocol.reference, *reference.optimizer}
     sentences = []
-    if "secant" in set(reference.optimizer):
-        rivals = {name: (TITLES[name], results.against(name)) for name in _RIVALS}
+    if "secant" in there:
+        rivals = {n: (TITLES[n], results.against(n)) for n in _RIVALS if n in there}
         tuned = f", untuned, against optimizers tuned with {protocol.main} trials,"
         sentences.append(against("secant", rivals, tuned))
     called = {protocol.reference: "ADAM with the same decays"}
@@ -211,14 +213,12 @@ def targets(results: Results) -> pd.DataFrame:
     """The median passes to each target, by optimizer: the median over cases, and cases reached."""
     runs = results.runs[results.runs.budget == results.protocol.main]
     rows = []
-    keys = ["case", "optimizer", "search", "seed"]
-    for key, run in runs.sort_values("passes").groupby(keys, observed=True):
-        passes, gap = run.passes.to_numpy(float), run.suboptimality.to_numpy(float)
+    for name, passes, gap in by_run(runs):
         reached = {
             target: first_reached(passes, gap, target * gap[0])
             for target in results.protocol.targets
         }
-        rows.append(dict(zip(keys, key, strict=True)) | reached)
+        rows.append(name | reached)
     table = pd.DataFrame(rows)
     columns = list(results.protocol.targets)
     by_case = table.groupby(["optimizer", "case"], observed=True)[columns].median()
@@ -273,11 +273,7 @@ def by_budget(table: pd.DataFrame) -> pd.DataFrame:
 def _facts(results: Results) -> str:
     protocol = results.protocol
     sets = len({case.data for case in protocol.cases if case.name in results.manifest["cases"]})
-    return (
-        f"{len(results.cases)} cases on {sets} data sets; every tuned optimizer with "
-        f"{protocol.main} trials, then {protocol.seeds} fresh seeds. Data order and starting point "
-        "are common to all optimizers with one seed."
-    )
+    return common(f"{len(results.cases)} cases on {sets} data sets", protocol.main, protocol.seeds)
 
 
 def draw_again(folder: Path, protocol: Path | None) -> None:

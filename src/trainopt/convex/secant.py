@@ -14,7 +14,6 @@ from torch import Tensor
 
 from trainopt.convex.batched import Batched, train_all
 from trainopt.convex.batched_steps import METHODS
-from trainopt.convex.names import TITLES
 from trainopt.convex.problems import Problem
 from trainopt.convex.protocol import Case
 from trainopt.convex.secant_ablations import run_ablations
@@ -23,6 +22,7 @@ from trainopt.convex.secant_seconds import run_seconds
 from trainopt.convex.tables import Results, best_settings
 from trainopt.errors import InputError
 from trainopt.harness.folder import write_manifest, write_whole, writing
+from trainopt.harness.palette import TITLES
 from trainopt.harness.progress import Progress
 from trainopt.harness.provenance import MADE_BY
 from trainopt.secant import ChunkSampler

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from trainopt.convex.names import TITLES
 from trainopt.convex.protocol import read_protocol
 from trainopt.convex.secant import CHUNKED, SECANTS, VARIANTS
 from trainopt.convex.secant_runs import STARTS, UNTUNED
@@ -17,6 +16,7 @@ from trainopt.convex.tables import Results
 from trainopt.harness.folder import read_manifest, write_whole
 from trainopt.harness.markdown import Cells, markdown
 from trainopt.harness.page import Report, Section, write_page
+from trainopt.harness.palette import TITLES
 from trainopt.harness.statistics import compared, counted, counts_text, t_and_wilcoxon
 from trainopt.harness.terminal import show_report
 

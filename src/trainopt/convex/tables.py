@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainopt.convex.names import ABLATIONS, OURS, TITLES, TO
+from trainopt.convex.names import ABLATIONS, OURS, TO
 from trainopt.convex.protocol import Protocol, check_optimizers
 from trainopt.harness.folder import read_folder
 from trainopt.harness.optimizers import Settings
 from trainopt.harness.outcomes import FLOOR, by_seed, measured
+from trainopt.harness.palette import TITLES
 from trainopt.harness.ranking import Ranking, ranking
 from trainopt.harness.statistics import (
     SEARCH_LUCK,

@@ -15,7 +15,7 @@ from trainopt.deep.tasks import TASKS
 from trainopt.harness import verdict as words
 from trainopt.harness.folder import read_folder, write_whole
 from trainopt.harness.markdown import Cells
-from trainopt.harness.page import Figures, Report, Section, skipped, write_page
+from trainopt.harness.page import Figures, Report, Section, common, skipped, write_page
 from trainopt.harness.statistics import counted, counts_text
 from trainopt.harness.tables import number
 from trainopt.harness.terminal import show_report
@@ -255,11 +255,8 @@ def _facts(results: Results) -> str:
             f"{', '.join(results.whole) or 'none'} are whole."
         )
     )
-    return (
-        f"{len(results.tasks)} tasks at the {results.manifest['size']} size; every optimizer with "
-        f"{protocol.trials} trials, then {protocol.seeds} fresh seeds. Starting point and data "
-        f"order are common to all optimizers with one seed.{part}"
-    )
+    what = f"{len(results.tasks)} tasks at the {results.manifest['size']} size"
+    return common(what, protocol.trials, protocol.seeds) + part
 
 
 def draw_again(folder: Path, protocol: Path | None) -> None:

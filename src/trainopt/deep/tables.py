@@ -14,6 +14,7 @@ from trainopt.deep.protocol import Protocol
 from trainopt.harness.folder import read_folder
 from trainopt.harness.optimizers import OPTIMIZERS
 from trainopt.harness.outcomes import first_reached
+from trainopt.harness.palette import TITLES
 from trainopt.harness.statistics import (
     SEARCH_LUCK,
     T_ALONE,
@@ -23,7 +24,6 @@ from trainopt.harness.statistics import (
     half_width,
 )
 
-TITLES = {name: entry.title for name, entry in OPTIMIZERS.items()}
 ALIGNED = ("estimator_error", "estimator_cos", "gradient_error", "gradient_cos")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from trainopt.harness.palette import TITLES
+
 # The Trainable Optimizer that learns no A, which every comparison has.
 BASELINE = "alpha0"
 MOST_SEEDS = 10_000
@@ -38,13 +40,11 @@ class Named(NamedTuple):
     """What is known of an optimizer without building it.
 
     Attributes:
-        title: in tables and pictures.
         settings: what is tuned. A world may hold some of them fixed. α is drawn last, so that
             random trials try the same learning rates and β as those of α = 0.
         worlds: kinds of problems it can train; "linear" are those of `compare`, one by one.
     """
 
-    title: str
     settings: tuple[str, ...]
     worlds: tuple[str, ...] = ("linear", "convex")
 
@@ -53,36 +53,36 @@ _BOTH = ("linear", "convex", "deep")
 _DEEP = ("deep",)
 
 OPTIMIZERS: dict[str, Named] = {
-    "secant": Named("SecantTO", (), ("linear",)),  # nothing is tuned
-    "full": Named("Full-TO", (*_AVERAGE, "alpha")),
-    "diagonal": Named("Diagonal-TO", (*_AVERAGE, "alpha"), _BOTH),
-    "rankone": Named("RankOne-TO", (*_AVERAGE, "alpha"), _BOTH),
-    BASELINE: Named("TO, α = 0", _AVERAGE, _BOTH),
-    "fixed-b": Named("Diagonal-TO, b fixed", (*_RATE, "alpha")),
-    "lagged": Named("Diagonal-TO, Ĝ before update", (*_AVERAGE, "alpha")),
-    "adam": Named("ADAM", (*_RATE, "one_minus_beta1")),
-    "adam-constant": Named("ADAM, constant rate", (*_RATE, "one_minus_beta1")),
-    "adamw": Named("AdamW", (*_RATE, "one_minus_beta1", "weight_decay"), _BOTH),
-    "sgd": Named("SGD", _RATE),
-    "averaged": Named("SGD, averaged", (*_RATE, "eta")),
-    "momentum": Named("SGD, momentum", (*_RATE, "one_minus_momentum"), _BOTH),
-    "adagrad": Named("Adagrad", _RATE),
-    "rmsprop": Named("RMSprop", (*_RATE, "one_minus_alpha")),
-    "schedulefree-sgd": Named("Schedule-free SGD", (*_RATE, "one_minus_momentum")),
-    "schedulefree-adamw": Named("Schedule-free AdamW", (*_RATE, "one_minus_beta1"), _BOTH),
-    "muon": Named("Muon", (*_RATE, "one_minus_momentum"), _DEEP),
-    "adafactor": Named("Adafactor", _RATE, _DEEP),
-    "lion": Named("Lion", (*_RATE, "one_minus_beta1"), _DEEP),
-    "adamw-diagonal": Named("AdamW on Ĝ", _LEARNING, _DEEP),
-    "adamw-rankone": Named("AdamW on Ĝ, RankOne", _LEARNING, _DEEP),
-    "adamw-alpha0": Named("AdamW on Ĝ, α = 0", ("beta",), _DEEP),
-    "lion-diagonal": Named("Lion on Ĝ", _LEARNING, _DEEP),
-    "lion-alpha0": Named("Lion on Ĝ, α = 0", ("beta",), _DEEP),
-    "muon-diagonal": Named("Muon on Ĝ", _LEARNING, _DEEP),
-    "muon-alpha0": Named("Muon on Ĝ, α = 0", ("beta",), _DEEP),
+    "secant": Named((), ("linear",)),  # nothing is tuned
+    "full": Named((*_AVERAGE, "alpha")),
+    "diagonal": Named((*_AVERAGE, "alpha"), _BOTH),
+    "rankone": Named((*_AVERAGE, "alpha"), _BOTH),
+    BASELINE: Named(_AVERAGE, _BOTH),
+    "fixed-b": Named((*_RATE, "alpha")),
+    "lagged": Named((*_AVERAGE, "alpha")),
+    "adam": Named((*_RATE, "one_minus_beta1")),
+    "adam-constant": Named((*_RATE, "one_minus_beta1")),
+    "adamw": Named((*_RATE, "one_minus_beta1", "weight_decay"), _BOTH),
+    "sgd": Named(_RATE),
+    "averaged": Named((*_RATE, "eta")),
+    "momentum": Named((*_RATE, "one_minus_momentum"), _BOTH),
+    "adagrad": Named(_RATE),
+    "rmsprop": Named((*_RATE, "one_minus_alpha")),
+    "schedulefree-sgd": Named((*_RATE, "one_minus_momentum")),
+    "schedulefree-adamw": Named((*_RATE, "one_minus_beta1"), _BOTH),
+    "muon": Named((*_RATE, "one_minus_momentum"), _DEEP),
+    "adafactor": Named(_RATE, _DEEP),
+    "lion": Named((*_RATE, "one_minus_beta1"), _DEEP),
+    "adamw-diagonal": Named(_LEARNING, _DEEP),
+    "adamw-rankone": Named(_LEARNING, _DEEP),
+    "adamw-alpha0": Named(("beta",), _DEEP),
+    "lion-diagonal": Named(_LEARNING, _DEEP),
+    "lion-alpha0": Named(("beta",), _DEEP),
+    "muon-diagonal": Named(_LEARNING, _DEEP),
+    "muon-alpha0": Named(("beta",), _DEEP),
 }
-OPTIMIZER_TITLES = {name: known.title for name, known in OPTIMIZERS.items()} | {
-    f"{name}-{BASELINE}": f"{known.title}, α = 0"
+OPTIMIZER_TITLES = TITLES | {
+    f"{name}-{BASELINE}": f"{TITLES[name]}, α = 0"
     for name, known in OPTIMIZERS.items()
     if "alpha" in known.settings and "convex" in known.worlds
 }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -10,6 +13,8 @@ from numpy.typing import NDArray
 FLOOR = 1e-14
 
 Curve = NDArray[np.float64]
+# What tells one run from another.
+RUN = ["case", "optimizer", "search", "seed"]
 
 
 def area(x: Curve, suboptimality: Curve, end: float) -> float:
@@ -35,6 +40,22 @@ def first_reached(x: Curve, suboptimality: Curve, target: float) -> float:
     return float(x[reached[0]]) if reached.size else float("inf")
 
 
+def by_run(runs: pd.DataFrame) -> Iterator[tuple[dict[str, Any], Curve, Curve]]:
+    """The name, passes and suboptimality of every run, in the order of the names.
+
+    Args:
+        runs: columns case, optimizer, search, seed, passes, suboptimality.
+    """
+    ordered = runs.sort_values([*RUN, "passes"])
+    starts = np.flatnonzero(np.diff(ordered.groupby(RUN, observed=True).ngroup(), prepend=-1))
+    names = ordered.iloc[starts][RUN].to_dict("records")
+    passes, gaps = (
+        np.split(ordered[column].to_numpy(float), starts[1:])
+        for column in ("passes", "suboptimality")
+    )
+    yield from zip(names, passes, gaps, strict=True)
+
+
 def measured(
     runs: pd.DataFrame, seconds_per_pass: pd.Series[float], best: dict[str, float], target: float
 ) -> pd.DataFrame:
@@ -55,15 +76,14 @@ def measured(
     ends = runs.groupby(["case", "optimizer"], observed=True).passes.max()
     total = (ends * seconds_per_pass.reindex(ends.index)).dropna()
     horizon = total.groupby(level="case", observed=True).median()
+    per_pass = seconds_per_pass.to_dict()
     rows = []
-    keys = ["case", "optimizer", "search", "seed"]
-    for key, run in runs.sort_values("passes").groupby(keys, observed=True):
-        case, optimizer = key[0], key[1]
-        passes, gap = run.passes.to_numpy(float), run.suboptimality.to_numpy(float)
-        seconds = passes * float(seconds_per_pass.get((case, optimizer), np.nan))
+    for name, passes, gap in by_run(runs):
+        case, optimizer = name["case"], name["optimizer"]
+        seconds = passes * per_pass.get((case, optimizer), np.nan)
         solved = target * gap[0]
         rows.append(
-            dict(zip(keys, key, strict=True))
+            name
             | {
                 "final": float(np.log10(max(gap[-1], FLOOR))),
                 "loss": best[case] + gap[-1],

@@ -187,3 +187,11 @@ def skipped(manifest: dict[str, Any]) -> tuple[str, ...]:
     """A note on what could not be run; the reasons, of that machine, are in run.json."""
     names = ", ".join(manifest["skipped"])
     return (f"Skipped, and not counted: {names} (run.json says why).",) if names else ()
+
+
+def common(problems: str, trials: int, seeds: int) -> str:
+    """What the runs of every study have in common, for the facts of its page."""
+    return (
+        f"{problems}; every tuned optimizer with {trials} trials, then {seeds} fresh seeds. "
+        "Starting point and data order are common to all optimizers with one seed."
+    )

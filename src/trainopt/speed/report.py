@@ -53,7 +53,7 @@ def verdict(steps: pd.DataFrame) -> list[str]:
     ours = steps[steps.contender.str.match(r"\w+-TO, fused$") & steps.vs_adamw.notna()]
     medians = ours.groupby("contender").vs_adamw.median().sort_values()
     words = " and ".join(f"{ratio:.2f} times for {name}" for name, ratio in medians.items())
-    return [f"A step takes, median over the workloads, what one of {REFERENCE} does: {words}."]
+    return [f"The time of a step, in steps of {REFERENCE}, median over the workloads: {words}."]
 
 
 def _cells(table: pd.DataFrame) -> Cells:

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from trainopt.deep.tables import TITLES, Results
+from trainopt.deep.tables import Results
 from trainopt.deep.tasks import TASKS
 from trainopt.harness.optimizers import OPTIMIZERS
-from trainopt.harness.palette import at_most
+from trainopt.harness.palette import TITLES, at_most
 from trainopt.harness.plots import FOREST_TEXT, RC, Forest, forest, line, save
 
 

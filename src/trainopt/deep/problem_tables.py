@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from trainopt.deep.tables import TITLES, Results
+from trainopt.deep.tables import Results
 from trainopt.harness.markdown import Cells, markdown
 from trainopt.harness.optimizers import OPTIMIZERS
+from trainopt.harness.palette import TITLES
 from trainopt.harness.statistics import TOO_FEW
 from trainopt.harness.tables import number
 

@@ -10,12 +10,13 @@ import pandas as pd
 from trainopt.deep.plots import save_pictures
 from trainopt.deep.problem_tables import chosen, cosines, handed_over, learning, losses, summary
 from trainopt.deep.protocol import read_protocol
-from trainopt.deep.tables import TITLES, Results, headline
+from trainopt.deep.tables import Results, headline
 from trainopt.deep.tasks import TASKS
 from trainopt.harness import verdict as words
 from trainopt.harness.folder import read_folder, write_whole
 from trainopt.harness.markdown import Cells
 from trainopt.harness.page import Figures, Report, Section, common, skipped, write_page
+from trainopt.harness.palette import TITLES
 from trainopt.harness.statistics import counted, counts_text
 from trainopt.harness.tables import number
 from trainopt.harness.terminal import show_report

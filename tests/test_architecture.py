@@ -1,4 +1,4 @@
-"""Imports run downward: core ← integrations ← data ← harness ← worlds ← speed ← commands."""
+"""Imports run downward: core ← integrations ← data ← harness ← worlds ← advice on them ← commands."""
 
 import ast
 from pathlib import Path
@@ -18,12 +18,13 @@ CORE = [  # from the bottom up; what shares a line may import each other
 ]
 LAYERS = [
     *CORE,
-    {"integrations"},
+    {"integrations", "advice"},
     {"errors", "stopping"},
     {"data"},
     {"harness"},
     {"convex", "deep", "theory"},
-    {"speed"},
+    {"advice.problems", "advice.study"},
+    {"speed", "advice.cli"},
     {"commands", "bench"},
     {"cli", "__main__"},
 ]

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import trainopt
+from trainopt.advice.cli import advice, advise
 from trainopt.convex.cli import convex, secant
 from trainopt.deep import names as deep_names
 from trainopt.deep.cli import deep
@@ -48,13 +49,15 @@ app = typer.Typer(
 study = typer.Typer(
     help="The studies behind the claims, with their committed protocols.", no_args_is_help=True
 )
-for command in (convex, secant, deep, theory, memory):
+for command in (convex, secant, deep, theory, memory, advice):
     study.command()(command)
 bench = typer.Typer(help="Speed against peers in the same run.", no_args_is_help=True)
 bench.callback()(lambda: None)  # keeps `step` a command of its own
 bench.command()(step)
 app.add_typer(study, name="study")
 app.add_typer(bench, name="bench")
+
+app.command()(advise)
 
 
 def _print_version(asked: bool) -> None:

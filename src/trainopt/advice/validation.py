@@ -1,0 +1,99 @@
+"""Leave one problem out: thresholds are fitted on the others, and the advice is judged on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from trainopt.advice.decision import Thresholds, decide
+from trainopt.advice.measurements import Measurements
+from trainopt.advice.outcomes import Outcome, Scenario
+
+# What each threshold may become. SecantTO's on networks can't be fitted: no study has run it there.
+_INF = float("inf")
+GRIDS: dict[str, tuple[float, ...]] = {
+    "linear_passes": (1, 2, 3, 4, 5, 6, 8, 10, 15, 20),
+    "lbfgs": (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, _INF),
+    "spread": (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, _INF),
+    "matrices": (0.0, 0.25, 0.5, 0.75, 0.9, _INF),
+    "noise": (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, _INF),
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A problem in a scenario, with what was measured of it."""
+
+    scenario: Scenario
+    outcome: Outcome
+    seen: Measurements
+
+    def advice(self, bounds: Thresholds) -> str:
+        """What the table recommends."""
+        return decide(self.seen, exclude=self.scenario.excluded, bounds=bounds)[0]
+
+
+def judged(
+    scenario: Scenario, found: Sequence[Outcome], seen: dict[str, Measurements]
+) -> list[Judged]:
+    """Put outcomes and measurements together."""
+    result = []
+    for each in found:
+        measured = seen[each.problem]
+        if scenario.passes is not None:
+            measured = replace(measured, passes=float(scenario.passes))
+        result.append(Judged(scenario, each, measured))
+    return result
+
+
+def fitted(cases: Sequence[Judged], start: Thresholds, sweeps: int = 2) -> Thresholds:
+    """The thresholds with the most hits, one after another; a tie leaves a threshold as it is."""
+    best = start
+    for _ in range(sweeps):
+        for each in fields(Thresholds):
+            tried = [replace(best, **{each.name: value}) for value in GRIDS.get(each.name, ())]
+            best = max([best, *tried], key=lambda bounds: _hits(cases, bounds))
+    return best
+
+
+def _hits(cases: Sequence[Judged], bounds: Thresholds) -> int:
+    return sum(case.outcome.hit(case.advice(bounds)) for case in cases)
+
+
+def leave_one_out(cases: Sequence[Judged], start: Thresholds) -> dict[str, Thresholds]:
+    """For each problem, the thresholds that all others would choose."""
+    problems = dict.fromkeys(case.outcome.problem for case in cases)
+    return {
+        problem: fitted([case for case in cases if case.outcome.problem != problem], start)
+        for problem in problems
+    }
+
+
+def nearest(case: Judged, others: Sequence[Judged], names: Sequence[str]) -> str:
+    """The best of these optimizers on the problem that is most alike: a rule without a rule.
+
+    Distances are Euclidean over what was measured, each in units of its standard deviation.
+    """
+    rows = [_features(each.seen) for each in (case, *others)]
+    scale = np.std(rows, axis=0)
+    table = np.array(rows) / np.where(scale > 0, scale, 1)
+    closest = others[int(np.argmin(((table[1:] - table[0]) ** 2).sum(1)))]
+    return min(names, key=closest.outcome.of)
+
+
+def _features(seen: Measurements) -> list[float]:
+    ratio = min(seen.noise.ratio, 1e3)
+    values = [
+        np.log10(seen.weights),
+        np.log10(seen.passes),
+        np.log10(min(seen.condition, 1e6)),
+        np.log10(max(ratio, 1e-3)),
+        seen.spread,
+        seen.off_diagonal,
+        seen.correlation,
+        seen.matrices,
+        float(seen.linear),
+    ]
+    return [float(value) if np.isfinite(value) else 0.0 for value in values]

@@ -1,4 +1,4 @@
-"""Imports run downward: core ← integrations ← data ← harness ← worlds ← advice on them ← commands."""
+"""Imports run downward: core ← integrations ← data ← harness ← worlds ← speed ← commands."""
 
 import ast
 from pathlib import Path

@@ -55,9 +55,8 @@ class Objective:
 
         def product(v: Tensor) -> Tensor:
             self.spent += PRODUCT * shares
-            pieces = v.split([p.numel() for p in self.params])
-            directions = [x.view_as(p) for x, p in zip(pieces, self.params, strict=True)]
-            linked = [(g, x) for g, x in zip(gradients, directions, strict=True) if g.requires_grad]
+            pairs = zip(gradients, self.pieces(v), strict=True)
+            linked = [(g, x) for g, x in pairs if g.requires_grad]
             if not linked:  # the loss is linear in the weights
                 return torch.zeros_like(v)
             found = torch.autograd.grad(
@@ -75,9 +74,14 @@ class Objective:
     @torch.no_grad()
     def move(self, direction: Tensor) -> None:
         """Add to the weights: (d,)."""
-        pieces = direction.split([p.numel() for p in self.params])
-        for p, x in zip(self.params, pieces, strict=True):
-            p.add_(x.view_as(p))
+        for p, x in zip(self.params, self.pieces(direction), strict=True):
+            p.add_(x)
+
+    def pieces(self, vector: Tensor) -> list[Tensor]:
+        """A vector (d,) in the shapes of the parameters."""
+        sizes = [p.numel() for p in self.params]
+        parts: Sequence[Tensor] = torch.split_with_sizes(vector, sizes)
+        return [x.view_as(p) for x, p in zip(parts, self.params, strict=True)]
 
     def _gradients(self, batch: Batch, create_graph: bool) -> Sequence[Tensor]:
         with torch.enable_grad():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -58,7 +57,8 @@ def predictions(objective: Objective, steps: int, lr: float) -> tuple[dict[str, 
         reference = reference or size
         if size > _GREW * reference:
             lr /= 2
-        _put(params, gradient)
+        for p, piece in zip(params, objective.pieces(gradient), strict=True):
+            p.grad = piece
         # The normalised rate of a diagonal A is one per weight, and huge where a weight is near 0.
         peak = max(peak, *(p.detach().abs().max().item() for p in params if p.numel()))
         for group in estimators["diagonal"].param_groups:
@@ -81,9 +81,3 @@ def _estimator(params: list[Tensor], form: Form) -> Estimator:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Estimator(params, form, rule, scope=scope, fused=False, foreach=False)
-
-
-def _put(params: Sequence[Tensor], gradient: Tensor) -> None:
-    pieces = gradient.split([p.numel() for p in params])
-    for p, piece in zip(params, pieces, strict=True):
-        p.grad = piece.view_as(p)

@@ -179,7 +179,7 @@ def _hits(confusion: pd.DataFrame, cases: dict[str, list[Judged]]) -> pd.DataFra
             group = [case for case in cases[scenario.name] if case.outcome.deep == deep_ones]
             if not group:
                 continue
-            table = confusion[(confusion.scenario == scenario.name) & (confusion.deep == deep_ones)]
+            found = confusion[(confusion.scenario == scenario.name) & (confusion.deep == deep_ones)]
             always = {
                 name: sum(case.outcome.hit(name) for case in group)
                 for name in (DEEP if deep_ones else CONVEX)
@@ -191,16 +191,21 @@ def _hits(confusion: pd.DataFrame, cases: dict[str, list[Judged]]) -> pd.DataFra
                     "scenario": scenario.name,
                     "deep": deep_ones,
                     "problems": len(group),
-                    "advised": int(table.hit.sum()),
-                    "by_defaults": int(table.hit_by_defaults.sum()),
-                    "by_neighbour": int(table.hit_by_neighbour.sum()),
+                    "advised": int(found.hit.sum()),
+                    "by_defaults": int(found.hit_by_defaults.sum()),
+                    "by_neighbour": int(found.hit_by_neighbour.sum()),
                     "best_single": single,
                     "by_single": always[single],
                     "always_secant": always.get("secant"),
                     "always_adamw": always["adamw"],
                 }
             )
-    return pd.DataFrame(rows)
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def _kind(row: dict[str, Any]) -> str:
+    return "deep tasks" if row["deep"] else "convex cases"
 
 
 _TITLES = {scenario.name: scenario.title for scenario in SCENARIOS}
@@ -211,9 +216,10 @@ def verdict(hits: pd.DataFrame) -> str:
     ends = hits[hits.scenario == "all"]
     right, total = int(ends.advised.sum()), int(ends.problems.sum())
     parts = [
-        f"{row.advised} of {row.problems} {'deep tasks' if row.deep else 'convex cases'} "
-        f"(always {CANDIDATES[row.best_single].title}: {row.by_single})"
-        for row in ends.itertuples()
+        "{advised} of {problems} {kind} (always {title}: {by_single})".format(
+            **row, kind=_kind(row), title=CANDIDATES[row["best_single"]].title
+        )
+        for row in _records(ends)
     ]
     return (
         f"With everything allowed, at the end of the runs, the advice is as good as the best on "
@@ -226,21 +232,19 @@ def _cells(hits: pd.DataFrame) -> Cells:
         "what may be taken", "problems", "advice", "thresholds as they are", "nearest problem's",
         "best single one", "always it", "always AdamW",
     ]  # fmt: skip
-    rows = []
-    for row in hits.itertuples():
-        kind = "deep tasks" if row.deep else "convex cases"
-        rows.append(
-            [
-                f"{_TITLES[row.scenario]}: {kind}",
-                str(row.problems),
-                str(row.advised),
-                str(row.by_defaults),
-                str(row.by_neighbour),
-                CANDIDATES[row.best_single].title,
-                str(row.by_single),
-                str(row.always_adamw),
-            ]
-        )
+    rows = [
+        [
+            f"{_TITLES[row['scenario']]}: {_kind(row)}",
+            str(row["problems"]),
+            str(row["advised"]),
+            str(row["by_defaults"]),
+            str(row["by_neighbour"]),
+            CANDIDATES[row["best_single"]].title,
+            str(row["by_single"]),
+            str(row["always_adamw"]),
+        ]
+        for row in _records(hits)
+    ]
     return columns, rows
 
 
@@ -249,13 +253,13 @@ def _misses(confusion: pd.DataFrame) -> Cells:
     ends = confusion[confusion.scenario.isin([s.name for s in SCENARIOS if s.passes is None])]
     rows = [
         [
-            _TITLES[row.scenario],
-            row.problem,
-            CANDIDATES[row.advised].title,
-            row.best,
-            "not run" if row.regret == float("inf") else f"{row.regret:.2f}",
+            _TITLES[row["scenario"]],
+            row["problem"],
+            CANDIDATES[row["advised"]].title,
+            row["best"],
+            "not run" if row["regret"] == float("inf") else f"{row['regret']:.2f}",
         ]
-        for row in ends[~ends.hit].itertuples()
+        for row in _records(ends[~ends.hit])
     ]
     return ["what may be taken", "missed", "advice", "best", "above the best"], rows
 
@@ -277,7 +281,8 @@ def _variants(results: Path, seen: dict[str, Measurements]) -> pd.DataFrame:
                         "above_alpha0": outcome.regret[name] - outcome.regret["alpha0"],
                     }
                 )
-    return pd.DataFrame(rows)
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
 
 
 def _agreement(variants: pd.DataFrame) -> str:

@@ -22,7 +22,7 @@ class Candidate:
     state: Callable[[int], int]
 
 
-# "adamw" is what others are compared with; no rule takes it.
+# No rule takes the last ones: they are what the others are compared with.
 CANDIDATES: dict[str, Candidate] = {
     "secant": Candidate("SecantTO, K = 8", lambda d: 71 * d),
     "secant-small": Candidate("SecantTO, K = 4", lambda d: 39 * d),
@@ -31,6 +31,9 @@ CANDIDATES: dict[str, Candidate] = {
     "schedulefree-adamw": Candidate("Schedule-free AdamW", lambda d: 2 * d),
     "muon": Candidate("Muon, and AdamW for what is no hidden matrix", lambda d: 2 * d),
     "adamw": Candidate("AdamW", lambda d: 2 * d),
+    "diagonal": Candidate("Diagonal-TO", lambda d: 2 * d),
+    "rankone": Candidate("RankOne-TO", lambda d: 3 * d),
+    "full": Candidate("Full-TO", lambda d: d * d + d),
 }
 
 

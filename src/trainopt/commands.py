@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import trainopt
-from trainopt.advice.cli import advice, advise
+from trainopt.advice.cli import advice, advise, spectrum
 from trainopt.convex.cli import convex, secant
 from trainopt.deep import names as deep_names
 from trainopt.deep.cli import deep
@@ -49,7 +49,7 @@ app = typer.Typer(
 study = typer.Typer(
     help="The studies behind the claims, with their committed protocols.", no_args_is_help=True
 )
-for command in (convex, secant, deep, theory, memory, advice):
+for command in (convex, secant, deep, theory, memory, advice, spectrum):
     study.command()(command)
 bench = typer.Typer(help="Speed against peers in the same run.", no_args_is_help=True)
 bench.callback()(lambda: None)  # keeps `step` a command of its own

@@ -48,13 +48,13 @@ EXTREMES = {
     ),
     "dropout before a linear layer": (replace(LINEAR, repeats=RANDOM), {}, "schedulefree-sgd"),
     "room for 40 vectors": (LINEAR, {"room": 160_000}, "secant-small"),
-    "a hundred passes on a good condition": (
-        replace(LINEAR, passes=100),
+    "more passes than mini-batches in one": (
+        replace(LINEAR, passes=200),
         {"exclude": ["secant", "secant-small"]},
         "lbfgs",
     ),
-    "few passes on a bad condition": (
-        replace(LINEAR, passes=5, spectrum=Spectrum(1e-3, 1000.0, 0.0, 0.0)),
+    "fewer passes than mini-batches in one": (
+        replace(LINEAR, passes=100),
         {"exclude": ["secant", "secant-small"]},
         "schedulefree-sgd",
     ),

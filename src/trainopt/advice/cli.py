@@ -1,4 +1,4 @@
-"""The commands `trainopt advise` and `trainopt study advice`; each imports what it needs."""
+"""The commands `trainopt advise`, `study advice` and `study spectrum`; imports come late."""
 
 from __future__ import annotations
 
@@ -78,3 +78,16 @@ def advice(
     with resumable(out):
         run_study(out, results)
     say(write_study(out, results))
+
+
+def spectrum(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/spectrum"),
+    convex: Annotated[
+        Path, typer.Option(help="What `trainopt study convex` wrote: optima and settings.")
+    ] = Path("results/convex"),
+) -> None:
+    """Does the learned A find the Hessian, and does success follow? Some minutes."""
+    from trainopt.advice.spectra import run_spectra
+    from trainopt.harness.terminal import say
+
+    say(run_spectra(out, convex))

@@ -18,7 +18,8 @@ class Thresholds:
         linear_passes: from which SecantTO is ahead on a model that is linear in its weights.
         network_passes: the same on other models, where two looks at every chunk come first.
         network_weights: up to which SecantTO's dense algebra and memory pay on other models.
-        lbfgs: passes for each √condition from which L-BFGS is ahead of stochastic steps.
+        lbfgs: mini-batches in a pass, for each pass, up to which L-BFGS's one step a pass is ahead
+            of stochastic steps.
         spread: decades between the sizes of coordinates from which a rate per weight pays.
         matrices: part of the weights in hidden matrices from which Muon pays,
         noise: where E‖g − ∇F‖² is at most so many times ‖∇F‖²; beyond, averaging pays more.
@@ -27,8 +28,8 @@ class Thresholds:
     linear_passes: float = 4.0
     network_passes: float = 20.0
     network_weights: float = 1e5
-    lbfgs: float = 0.5
-    spread: float = 0.6
+    lbfgs: float = 1.2
+    spread: float = 0.4
     matrices: float = 0.5
     noise: float = 1.0
 
@@ -72,7 +73,7 @@ def _long_enough(s: Setting) -> bool:
 
 
 _EXACT = (
-    "the same rows give the same gradient at every visit, and {passes:g} passes are enough to "
+    "the same rows give the same gradient at every visit, and {passes:.3g} passes are enough to "
     "learn from that"
 )
 
@@ -88,10 +89,11 @@ RULES: tuple[Rule, ...] = (
         lambda s: (
             s.seen.repeats.exact
             and s.seen.linear
-            and s.seen.passes >= s.bounds.lbfgs * s.seen.condition**0.5
+            and s.seen.steps <= s.bounds.lbfgs * s.seen.passes
             and s.fits("lbfgs")
         ),
-        "the rows repeat, and {passes:g} passes are many for a condition number of {condition:.2g}",
+        "the rows repeat, and {passes:.3g} passes are many beside the {steps:.3g} mini-batches of "
+        "a pass",
     ),
     Rule(
         "muon",
@@ -147,7 +149,7 @@ def decide(
         if rule.optimizer not in exclude and rule.when(setting):
             facts = {
                 **vars(seen),
-                "condition": seen.condition,
+                "steps": seen.steps,
                 "ratio": seen.noise.ratio,
             }
             return rule.optimizer, rule.because.format(**facts)

@@ -63,6 +63,11 @@ class Measurements:
     seconds: float
 
     @property
+    def steps(self) -> float:
+        """Mini-batches in a pass; inf where the rows aren't known."""
+        return float("inf") if self.rows is None else self.rows / self.batch
+
+    @property
     def condition(self) -> float:
         """λ_max / λ_min as far as it can be seen; inf where no positive lower end was."""
         low = max(self.spectrum.low, self.weight_decay)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy.stats import spearmanr
 
 from trainopt.advice.candidates import CANDIDATES
 from trainopt.advice.decision import Thresholds
@@ -127,7 +128,7 @@ def write_study(out: Path, results: Path) -> str:
         scenario.name: judged(scenario, outcomes(results, scenario), seen) for scenario in SCENARIOS
     }
     every = [case for group in cases.values() for case in group]
-    bounds = leave_one_out(every, Thresholds())
+    bounds = leave_one_out(every)
     confusion = pd.DataFrame(
         [_row(case, bounds[case.outcome.problem], cases[case.scenario.name]) for case in every]
     )
@@ -290,8 +291,11 @@ def _agreement(variants: pd.DataFrame) -> str:
     sentences = []
     for name, group in variants[~variants.deep].groupby("variant"):
         kept = group.dropna()
-        rank = kept.explained.corr(kept.above_alpha0, method="spearman")
-        sentences.append(f"{CANDIDATES[str(name)].title} {rank:+.2f} ({len(kept)} cases)")
+        rank = spearmanr(kept.explained, kept.above_alpha0)
+        sentences.append(
+            f"{CANDIDATES[str(name)].title} {rank.statistic:+.2f} "
+            f"(p = {rank.pvalue:.2f}, {len(kept)} cases)"
+        )
     return (
         "Rank correlation of what A explains beyond a moving average with the decades that the "
         "variant ends above α = 0 (−1: the more it explains, the more it wins): "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -11,15 +12,20 @@ from trainopt.advice.decision import Thresholds, decide
 from trainopt.advice.measurements import Measurements
 from trainopt.advice.outcomes import Outcome, Scenario
 
-# What each threshold may become. SecantTO's on networks can't be fitted: no study has run it there.
 _INF = float("inf")
-GRIDS: dict[str, tuple[float, ...]] = {
-    "linear_passes": (1, 2, 3, 4, 5, 6, 8, 10, 15, 20),
-    "lbfgs": (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, _INF),
-    "spread": (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, _INF),
-    "matrices": (0.0, 0.25, 0.5, 0.75, 0.9, _INF),
-    "noise": (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, _INF),
-}
+OFF = Thresholds(linear_passes=0, lbfgs=0, spread=_INF, matrices=_INF, noise=_INF)
+"""Where a fit begins: always SecantTO, never L-BFGS or Muon; a tie leaves it so."""
+
+# What thresholds may become, those that work together at once. SecantTO's on networks can't be
+# fitted: no study has run it there.
+GRIDS: tuple[dict[str, tuple[float, ...]], ...] = (
+    {"linear_passes": (2, 3, 4, 5, 6, 8, 10, 15, 20)},
+    {
+        "lbfgs": (0.3, 0.5, 0.8, 1.2, 2, 3, 5, 10),
+        "spread": (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, _INF),
+    },
+    {"matrices": (0.25, 0.5, 0.75, 0.9), "noise": (0.1, 0.3, 1.0, 3.0, 10.0, _INF)},
+)
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,15 @@ def judged(
     return result
 
 
-def fitted(cases: Sequence[Judged], start: Thresholds, sweeps: int = 2) -> Thresholds:
-    """The thresholds with the most hits, one after another; a tie leaves a threshold as it is."""
-    best = start
-    for _ in range(sweeps):
-        for each in fields(Thresholds):
-            tried = [replace(best, **{each.name: value}) for value in GRIDS.get(each.name, ())]
-            best = max([best, *tried], key=lambda bounds: _hits(cases, bounds))
+def fitted(cases: Sequence[Judged]) -> Thresholds:
+    """The thresholds with the most hits, one group of them after another."""
+    best = OFF
+    for grid in GRIDS:
+        tried = [
+            replace(best, **dict(zip(grid, values, strict=True)))
+            for values in product(*grid.values())
+        ]
+        best = max([best, *tried], key=lambda bounds: _hits(cases, bounds))
     return best
 
 
@@ -62,11 +70,11 @@ def _hits(cases: Sequence[Judged], bounds: Thresholds) -> int:
     return sum(case.outcome.hit(case.advice(bounds)) for case in cases)
 
 
-def leave_one_out(cases: Sequence[Judged], start: Thresholds) -> dict[str, Thresholds]:
+def leave_one_out(cases: Sequence[Judged]) -> dict[str, Thresholds]:
     """For each problem, the thresholds that all others would choose."""
     problems = dict.fromkeys(case.outcome.problem for case in cases)
     return {
-        problem: fitted([case for case in cases if case.outcome.problem != problem], start)
+        problem: fitted([case for case in cases if case.outcome.problem != problem])
         for problem in problems
     }
 

@@ -86,7 +86,7 @@ def linear(problem: Problem, passes: float, budget: int) -> Built:
         "matrices": 0.0,
         "weight_decay": problem.l2,
         "data": True,
-        "order": False,
+        "order": None,
     }
     return Built(Objective([w], loss, batches), facts, problem)
 
@@ -115,7 +115,7 @@ def deep(name: str, passes: float | None, plan: Budget, budget: int) -> Built:
         "matrices": hidden / weights,
         "weight_decay": 0.0,
         "data": True,
-        "order": False,
+        "order": None,
     }
     return Built(Objective([p for _, p in named], loss, batches), facts)
 

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from trainopt.advice.spectra import CASES, TITLES
+from trainopt.advice.spectra import CASES, SHOWN, TITLES
 from trainopt.harness.plots import RC
 
 _COLOURS = {"full": "#0072B2", "secant": "#D55E00", "adam": "#666666"}
 
 
 def draw(table: pd.DataFrame, eigenvalues: pd.DataFrame, path: Path) -> None:
-    """Three rows, a column per problem: F − F*, cos(A, H), and the spectra at the end."""
+    """Three rows, a column per problem: F − F*, cos(A, H), and the spectra at one stage."""
     with mpl.rc_context(RC):
         figure = Figure(figsize=(12.0, 9.0), dpi=120, layout="constrained")
         axes = figure.subplots(3, len(CASES))
@@ -43,7 +43,7 @@ def _lines(axes: Any, own: pd.DataFrame, quantity: str) -> None:
 
 
 def _spectra(axes: Any, own: pd.DataFrame) -> None:
-    """Eigenvalues of A at the end of seed 0, the largest first, over those of H."""
+    """Eigenvalues of A in the run of seed 0, the largest first, beside those of H."""
     first = own[own.seed == 0]
     for name in TITLES:
         values = first[first.optimizer == name]
@@ -55,6 +55,10 @@ def _spectra(axes: Any, own: pd.DataFrame) -> None:
             linewidth=1.5,
         )
         if name == "secant":
-            axes.plot(places, np.sort(values.of_H)[::-1], color="black", linestyle=":", label="H")
-    axes.set(xscale="log", yscale="log", xlabel="number of the eigenvalue", ylabel="eigenvalue")
-    axes.legend(title="dotted: of H", loc="lower left")
+            axes.plot(places, np.sort(values.of_H)[::-1], color="black", linestyle=":")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel=f"number of the eigenvalue, after {SHOWN} passes",
+        ylabel="eigenvalue of A; dotted: of H",
+    )

@@ -55,7 +55,9 @@ studies: $(VENV)/.installed
 	$(BIN)/trainopt study secant --out results/secant
 	$(BIN)/trainopt study theory --out results/theory
 	$(BIN)/trainopt study memory --out results/memory
+	$(BIN)/trainopt study spectrum --out results/spectrum
 	$(BIN)/trainopt study deep --out results/deep
+	$(BIN)/trainopt study advice --out results/advice
 
 clean:
 	rm -rf $(VENV) demo

@@ -8,6 +8,7 @@ import torch
 
 from trainopt.advice.measures import Spectrum, correlation, noise, off_diagonal, spectrum, spread
 from trainopt.advice.objective import Objective
+from trainopt.advice.prediction import predictions
 
 
 def symmetric(d, seed=0):
@@ -62,7 +63,7 @@ def test_off_diagonal_part():
     assert off_diagonal(lambda v: matrix @ v, signs(8, 8)) == pytest.approx(exact)
     assert off_diagonal(lambda v: 5.0 * v, signs(4, 100)) == pytest.approx(0)
     assert math.isnan(off_diagonal(lambda v: 0 * v, signs(4, 100)))
-    large = symmetric(40, seed=1) / 4 + torch.diag(torch.arange(1.0, 41.0, dtype=torch.float64))
+    large = symmetric(40, seed=1) * 2 + torch.diag(torch.arange(1.0, 41.0, dtype=torch.float64))
     exact = (1 - large.diagonal().square().sum() / large.square().sum()).item()
     found = np.mean([off_diagonal(lambda v: large @ v, signs(20, 40, seed=s)) for s in range(30)])
     assert found == pytest.approx(exact, abs=0.02)
@@ -143,3 +144,31 @@ def test_a_loss_without_curvature_has_a_hessian_of_zeros():
     w = torch.ones(3, requires_grad=True)
     objective = Objective([w], lambda x: (x @ w).mean(), [torch.ones(4, 3)])
     assert not objective.hessian(torch.ones(4, 3))(torch.ones(3)).any()
+
+
+def test_a_moving_average_comes_near_a_gradient_that_stays():
+    # b ← b + 0.1 (g − b) from 0: before the t-th update 0.9^t of g is missing.
+    w = torch.ones(3, requires_grad=True)
+    objective = Objective([w], lambda x: (x @ w).mean(), [torch.ones(4, 3)])
+    scores, descended = predictions(objective, 30, lr=0.01)
+    expected = 1 - np.mean([0.81**t for t in range(10, 30)])
+    assert scores["none"] == pytest.approx(expected, rel=1e-5)
+    assert descended == pytest.approx(30 * 0.01 * 3 / 3)
+    assert objective.spent == 30
+
+
+def test_a_full_model_learns_a_gradient_that_turns_with_the_weights():
+    curvature = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
+    w = torch.tensor([4.0, -5.0], requires_grad=True)
+    objective = Objective([w], lambda x: 0.5 * w @ curvature @ w + 0 * x.sum(), [torch.ones(4)])
+    scores, descended = predictions(objective, 30, lr=0.05)
+    assert scores["full"] > scores["none"]
+    assert 0.9 < descended <= 1
+
+
+def test_a_run_that_blows_up_is_slowed_down():
+    w = torch.tensor([1.0], requires_grad=True)
+    objective = Objective([w], lambda x: 50 * w.square().sum() + 0 * x.sum(), [torch.ones(4)])
+    scores, descended = predictions(objective, 40, lr=0.05)  # 2.5 times what is stable
+    assert all(map(math.isfinite, scores.values()))
+    assert descended > 0

@@ -121,7 +121,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def write_study(out: Path, results: Path) -> str:
     """Write confusion.csv, hits.csv, variants.csv and summary.md; return the verdict.
 
-    Every problem's advice comes from thresholds that were fitted on all other problems.
+    Every problem's advice comes from thresholds that were fitted on the problems of other families.
     """
     seen = read_measurements(out)
     cases = {
@@ -130,13 +130,11 @@ def write_study(out: Path, results: Path) -> str:
     every = [case for group in cases.values() for case in group]
     bounds = leave_one_out(every)
     confusion = pd.DataFrame(
-        [_row(case, bounds[case.outcome.problem], cases[case.scenario.name]) for case in every]
+        [_row(case, bounds[case.family], cases[case.scenario.name]) for case in every]
     )
     hits = _hits(confusion, cases)
     variants = _variants(results, seen)
-    thresholds = pd.DataFrame(
-        [{"problem": name, **asdict(found)} for name, found in bounds.items()]
-    )
+    thresholds = pd.DataFrame([{"family": name, **asdict(found)} for name, found in bounds.items()])
     for name, table in {
         "confusion": confusion,
         "hits": hits,
@@ -155,7 +153,11 @@ def _row(case: Judged, bounds: Thresholds, group: Sequence[Judged]) -> dict[str,
     outcome, scenario = case.outcome, case.scenario
     advised, unfitted = case.advice(bounds), case.advice(Thresholds())
     names = [name for name in (DEEP if outcome.deep else CONVEX) if name not in scenario.excluded]
-    others = [other for other in group if other is not case and other.outcome.deep == outcome.deep]
+    others = [
+        other
+        for other in group
+        if other.family != case.family and other.outcome.deep == outcome.deep
+    ]
     neighbour = nearest(case, others, names)
     return {
         "scenario": scenario.name,

@@ -1,4 +1,4 @@
-"""Leave one problem out: thresholds are fitted on the others, and the advice is judged on it."""
+"""Leave one data set out: thresholds are fitted on the others, and the advice is judged on it."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ class Judged:
     outcome: Outcome
     seen: Measurements
 
+    @property
+    def family(self) -> str:
+        """The problems on the same data, or the same pretrained model: wine-softmax, -raw, …."""
+        return self.outcome.problem.split("-", 1)[0]
+
     def advice(self, bounds: Thresholds) -> str:
         """What the table recommends."""
         return decide(self.seen, exclude=self.scenario.excluded, bounds=bounds)[0]
@@ -71,11 +76,10 @@ def _hits(cases: Sequence[Judged], bounds: Thresholds) -> int:
 
 
 def leave_one_out(cases: Sequence[Judged]) -> dict[str, Thresholds]:
-    """For each problem, the thresholds that all others would choose."""
-    problems = dict.fromkeys(case.outcome.problem for case in cases)
+    """For each family of problems, the thresholds that all others would choose."""
     return {
-        problem: fitted([case for case in cases if case.outcome.problem != problem])
-        for problem in problems
+        left_out: fitted([case for case in cases if case.family != left_out])
+        for left_out in dict.fromkeys(case.family for case in cases)
     }
 
 

@@ -66,7 +66,9 @@ studies: $(VENV)/.installed
 	$(BIN)/trainopt study scientific --out results/scientific
 	$(BIN)/trainopt study theory --out results/theory
 	$(BIN)/trainopt study memory --out results/memory
+	$(BIN)/trainopt study spectrum --out results/spectrum
 	$(BIN)/trainopt study deep --out results/deep
+	$(BIN)/trainopt study advice --out results/advice
 
 clean:
 	rm -rf $(VENV) demo

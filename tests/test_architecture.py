@@ -18,12 +18,20 @@ CORE = [  # from the bottom up; what shares a line may import each other
 ]
 LAYERS = [
     *CORE,
-    {"integrations"},
+    {"integrations", "advice"},
     {"errors", "stopping"},
     {"data"},
     {"harness"},
     {"convex", "deep", "theory", "scientific"},
-    {"speed"},
+    {
+        "advice.problems",
+        "advice.study",
+        "advice.outcomes",
+        "advice.validation",
+        "advice.spectra",
+        "advice.spectra_picture",
+    },
+    {"speed", "advice.cli"},
     {"comparison", "reports"},
     {"commands", "bench"},
     {"cli", "__main__"},

@@ -34,6 +34,7 @@ HEAVY = [
         *(["study", "convex", "-h"], ["study", "deep", "-h"], ["study", "theory", "-h"]),
         *(["study", "scientific", "-h"], ["study", "secant", "-h"]),
         *(["study", "memory", "-h"], ["bench"], ["bench", "step", "-h"], ["report", "-h"]),
+        *(["advise", "-h"], ["study", "advice", "-h"], ["study", "spectrum", "-h"]),
     ],
     ids=" ".join,
 )

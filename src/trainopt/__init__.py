@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .advice.advise import advise
     from .conditions import Condition, iterates_bounded, residual_factors, variables_bounded
     from .convex.comparison import compare
     from .errors import InputError
@@ -51,6 +52,7 @@ __all__ = [
     "SecantTO",
     "Weights",
     "Zero",
+    "advise",
     "compare",
     "iterates_bounded",
     "residual_factors",
@@ -58,8 +60,8 @@ __all__ = [
 ]
 
 _MODULES = ("optim", "forms", "learning", "schedules", "conditions", "estimated", "secant")
-# What more than torch is needed for, at the first use only: pip install 'trainopt[bench]'.
-_TOOLS = {"InputError": "errors", "compare": "comparison"}
+# Imported at the first use only; some need more than torch: pip install 'trainopt[bench]'.
+_TOOLS = {"InputError": "errors", "advise": "advice.advise", "compare": "comparison"}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 import trainopt
+from trainopt.advice.cli import advice, advise, spectrum
 from trainopt.comparison import refuse
 from trainopt.convex.cli import convex, init, secant, sensitivity
 from trainopt.deep.cli import deep
@@ -47,7 +48,9 @@ app = typer.Typer(
 study = typer.Typer(
     help="The studies behind the claims, with their committed protocols.", no_args_is_help=True
 )
-_STUDIES = (convex, secant, sensitivity, init, scientific, deep, theory, nonconvex, memory)
+_STUDIES = (
+    convex, secant, sensitivity, init, scientific, deep, theory, nonconvex, memory, advice, spectrum
+)  # fmt: skip
 for command in _STUDIES:
     study.command()(command)
 app.add_typer(study, name="study")
@@ -68,6 +71,8 @@ bench = typer.Typer(no_args_is_help=True)
 bench.callback()(lambda: None)  # keeps `step` a command of its own
 bench.command("step")(_renamed(speed, "bench step", "speed"))
 app.add_typer(bench, name="bench", hidden=True)
+
+app.command()(advise)
 
 
 def _print_version(asked: bool) -> None:

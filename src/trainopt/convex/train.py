@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from trainopt.convex.problems import Problem
 from trainopt.harness.memory_use import state_bytes
 from trainopt.harness.optimizers import SCHEDULES, Entry, Row, Settings
+from trainopt.schedules import Schedule
 from trainopt.secant import ChunkSampler
 
 # Rows of a run that diverged: what these columns hold from then on.
@@ -59,11 +60,7 @@ def train(
     chunks = ChunkSampler(problem.n, problem.batch_size, seed=seed) if entry.in_chunks else None
     optimizer = entry.build([("w", w)], settings, chunks)
     per_epoch = math.ceil(problem.n / problem.batch_size)
-    schedules = {
-        rate: SCHEDULES[settings[f"{rate}_schedule"]](settings[rate], per_epoch, per_epoch * epochs)
-        for rate in ("lr", "beta")
-        if f"{rate}_schedule" in settings
-    }
+    schedules = schedules_of(settings, per_epoch, per_epoch * epochs)
     named = {
         "problem": problem.name,
         "optimizer": entry.name,
@@ -104,6 +101,15 @@ def train(
     for epoch in range(len(rows), epochs + 1):
         rows.append({**rows[-1], "epoch": epoch, "step": epoch * per_epoch})
     return rows
+
+
+def schedules_of(settings: Settings, per_epoch: int, steps: int) -> dict[str, Schedule]:
+    """The rates that change on the way, by name, for a run of so many steps."""
+    return {
+        rate: SCHEDULES[settings[f"{rate}_schedule"]](settings[rate], per_epoch, steps)
+        for rate in ("lr", "beta")
+        if f"{rate}_schedule" in settings
+    }
 
 
 def _pass(

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import subprocess
 
 import pytest
@@ -11,6 +12,9 @@ from ended import kill
 # and a second thread would only wait, in a loop that takes a core from the other tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# What a shell starts in the background ignores Ctrl-C, and so would the processes that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish():

@@ -201,3 +201,18 @@ def deep_choices():
         ["| | mean rank |", "|---|---|"]
         + [f"| {row[0]} | {row[-1]} |" for row in rows if row[0] in chosen]
     )
+
+
+@pytest.mark.parametrize(
+    ("page", "folder", "marks"),
+    [
+        ("settings.md", "sensitivity", ("defaults", "learning")),
+        ("settings.md", "init", ("starts",)),
+        ("theory.md", "nonconvex", ("non-convex",)),
+    ],
+)
+def test_the_pages_have_the_tables_of_their_studies(page, folder, marks):
+    text = (ROOT / "docs" / page).read_text()
+    tables = (ROOT / "results" / folder / "summary.md").read_text().strip().split("\n\n")
+    for mark, table in zip(marks, tables, strict=True):
+        assert f"<!-- {mark} -->\n{table}\n<!-- end -->" in text

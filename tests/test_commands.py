@@ -182,7 +182,7 @@ def compared(tmp_path_factory):
     done = CliRunner().invoke(app, [*SMALL, str(out)])
     assert done.exit_code == 0, done.output
     # What the report says first is in the terminal, too; and a line for each optimizer.
-    assert "SGD ended with the lowest training loss" in done.stdout.replace("\n", " ")
+    assert "On wine-softmax, SGD ends lowest." in done.stdout.replace("\n", " ")
     assert [line.split()[-1] for line in done.stderr.splitlines()] == ["alpha0", "sgd"]
     return out
 

@@ -230,7 +230,6 @@ def show_table(table: pd.DataFrame, folder: Path) -> None:
     """Print the final table, what it says, and where the report is."""
     show(terminal_cells(table))
     identity = Folder.load(folder).manifest["identity"]
-    say(
-        f"\n{' '.join(verdict(table, identity['problem']))}\n{details(table, identity['tune'] > 0)}"
-    )
-    say(f"Report: {folder / 'report.html'}")
+    found = " ".join(verdict(table, identity["problem"]))
+    more = details(table, identity["tune"] > 0)
+    say("\n" + "\n".join(filter(None, [found, more, f"Report: {folder / 'report.html'}"])))

@@ -179,8 +179,9 @@ def compared(
 
     Returns:
         One row per optimizer and problem: difference (mean over seeds; negative is better than the
-        reference; ±inf where more runs of one diverged), low and high (its interval), rho (of the
-        mean losses, in percent, where there is a loss), p_ and the name of every test (corrected),
+        reference; ±inf where runs of one diverged, NaN where some of both did), low and high (its
+        interval), rho (of the mean losses, in percent, where there is a loss), p_ and the name of
+        every test (corrected),
         and verdict. That is "win" or "loss" where all tests are below `level`, else "tie"; "too few
         seeds" where no data whatever could win. Where a run diverged, which some tests can't
         take, the one with more diverged runs loses.
@@ -228,8 +229,6 @@ def _pair(pair: pd.DataFrame, level: float, tests: Tests) -> dict[str, Any]:
     more = int(np.isinf(values).sum()) - int(np.isinf(against).sum())
     with np.errstate(invalid="ignore"):  # of both diverged: NaN
         mean = float(difference.mean())
-    if math.isnan(mean) and more:
-        mean = math.copysign(math.inf, more)
     return {
         "difference": mean,
         "low": low,

@@ -93,7 +93,7 @@ def rich_table(cells: Cells, title: str = "") -> Table:
 def show_report(report: Report, folder: Path) -> None:
     """Print the first tables of a report, its verdict, and where the page is."""
     for title, cells in report.sections[0].tables.items():
-        show(cells, title if len(report.sections[0].tables) > 1 else "")
+        show(cells, title)
     say("\n" + "\n".join(report.verdict) + f"\nReport: {folder / 'report.html'}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainopt.errors import InputError, did_you_mean
-from trainopt.harness.protocol_file import digest_of, protocol_table
+from trainopt.harness.protocol_file import at_least_one, check, digest_of, protocol_table
 from trainopt.scientific.optimizers import OPTIMIZERS, Settings
 from trainopt.scientific.problems import PROBLEMS
 
@@ -51,6 +51,7 @@ def read_protocol(path: Path | None = None, quick: bool = False) -> Protocol:
         InputError: there is no such file, or something in it is missing or isn't known.
     """
     with protocol_table(path, "scientific") as table:
+        _check(table)
         digest = digest_of(table, quick=quick)
         problems = {row["name"]: bool(row["held_out"]) for row in table["problem"]}
         run = table
@@ -61,9 +62,7 @@ def read_protocol(path: Path | None = None, quick: bool = False) -> Protocol:
         optimizers: dict[str, Any] = table["optimizer"]
         _known("scientific problem", problems, PROBLEMS)
         _known("scientific optimizer", optimizers, OPTIMIZERS)
-        for name in ("passes", "chunks", "marks", "seeds"):
-            if run[name] < 1:
-                raise InputError(f"{name} is {run[name]} in the protocol: give at least 1.")
+        at_least_one(run, "its top level", "passes", "chunks", "marks", "seeds")
         like = {name: row["like"] for name, row in optimizers.items() if "like" in row}
         settings = {
             name: list(row["settings"]) for name, row in optimizers.items() if name not in like
@@ -86,6 +85,23 @@ def read_protocol(path: Path | None = None, quick: bool = False) -> Protocol:
             level=run["level"],
             digest=digest,
         )
+
+
+def _check(table: dict[str, Any]) -> None:
+    """Hold the file to its keys.
+
+    Raises:
+        Fault: one is missing, isn't known, or has a value of another kind.
+    """
+    counts: dict[str, type] = dict.fromkeys(("passes", "chunks", "marks", "seeds"), int)
+    more: dict[str, type] = {"tuning_seed": int, "level": float, "problem": list}
+    check(table, "its top level", counts | more | {"optimizer": dict, "quick": dict})
+    small: dict[str, type] = {"problems": list, "passes": int, "seeds": int}
+    check(table["quick"], "[quick]", small)
+    for number, row in enumerate(table["problem"], 1):
+        check(row, f"the [[problem]] {row.get('name', number)}", {"name": str, "held_out": bool})
+    for name, own in table["optimizer"].items():
+        check(own, f"[optimizer.{name}]", {}, {"settings": list, "like": str})
 
 
 def _known(kind: str, names: Any, known: Any) -> None:

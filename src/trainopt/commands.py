@@ -14,10 +14,10 @@ import typer
 from typer.core import TyperGroup
 
 import trainopt
-from trainopt.comparison import refuse
 from trainopt.convex.cli import convex, secant
 from trainopt.deep.cli import deep
 from trainopt.deep.tasks import TASKS
+from trainopt.errors import refuse
 from trainopt.harness import names
 from trainopt.harness.terminal import sentences
 from trainopt.speed.cli import step

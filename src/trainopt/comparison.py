@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from trainopt.deep.tasks import TASKS
-from trainopt.errors import InputError
+from trainopt.errors import InputError, refuse
 from trainopt.harness.names import DEFAULT
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def compare(
@@ -133,10 +132,3 @@ def compare(
         return finished(
             world, Path(folder), storage, workers, progress, report=out is not None
         ).final
-
-
-def refuse(options: Mapping[str, object], why: str) -> None:
-    """Raise for the first option that was given a value."""
-    for name, value in options.items():
-        if value is not None:
-            raise InputError(f"{why} {name}.")

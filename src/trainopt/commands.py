@@ -17,10 +17,10 @@ from typer.core import TyperGroup
 
 import trainopt
 from trainopt.advice.cli import advice, advise, spectrum
-from trainopt.comparison import refuse
 from trainopt.convex.cli import convex, init, secant, sensitivity
 from trainopt.deep.cli import deep
 from trainopt.deep.tasks import TASKS
+from trainopt.errors import refuse
 from trainopt.harness import names
 from trainopt.harness.terminal import sentences
 from trainopt.scientific.cli import scientific

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from trainopt.deep.tasks import TASKS
-from trainopt.errors import InputError
+from trainopt.errors import InputError, refuse
 from trainopt.harness.names import DEFAULT
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def compare(
@@ -113,21 +112,20 @@ def compare(
         refuse(not_for_tasks, f"{problem} is a deep task, whose runs a protocol says: leave out")
         path = None if protocol is None else Path(protocol)
         study = read_protocol(path, size=size_named(size or "auto")).only([problem])
-        world, workers = Deep(study.with_counts(names, tune, seeds)), None
+        world = Deep(study.with_counts(names, tune, seeds))
     else:
         refuse({**linear, "protocol": protocol}, "The problem is a function: leave out")
-        world, workers = (
-            own_world(
-                problem,
-                names,
-                epochs=epochs or 10,
-                batch_size=batch_size or 32,
-                seeds=seeds or 3,
-                tune=6 if tune is None else tune,
-                size=size_named(size or "auto"),
-            ),
-            0,
+        world = own_world(
+            problem,
+            names,
+            epochs=epochs or 10,
+            batch_size=batch_size or 32,
+            seeds=seeds or 3,
+            tune=6 if tune is None else tune,
+            size=size_named(size or "auto"),
         )
+    # In this process: others would run the caller's script again, and may not know its function.
+    workers = 0
     with (
         tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder,
         nullcontext() if isinstance(problem, str) else named(world),
@@ -136,10 +134,3 @@ def compare(
         if out is not None:
             write_report(results, Path(out))
         return results.final
-
-
-def refuse(options: Mapping[str, object], why: str) -> None:
-    """Raise for the first option that was given a value."""
-    for name, value in options.items():
-        if value is not None:
-            raise InputError(f"{why} {name}.")

@@ -156,6 +156,13 @@ def test_a_task_without_its_parts_is_skipped_with_a_sentence(protocol_file, tmp_
     assert not (out / "runs.parquet").exists()
 
 
+def test_from_python_no_process_is_started(protocol_file, monkeypatch):
+    """A script without a main guard would start itself again in each."""
+    monkeypatch.setattr("trainopt.harness.processes.ProcessPoolExecutor", None)
+    table = trainopt.compare("cnn", "adamw", protocol=protocol_file, size="cpu", tune=0, seeds=1)
+    assert set(table.optimizer) == {"alpha0", "adamw"}
+
+
 def test_compare_takes_a_deep_task_and_says_what_it_doesnt_take():
     done = CliRunner().invoke(app, ["compare", "cnn", "--epochs", "3"])
     assert done.exit_code == 2

@@ -128,13 +128,15 @@ class World(ABC):
 
     def make_runs(self, study: optuna.Study, make: Callable[[int], list[Row]]) -> None:
         """Make the runs of the seeds that aren't there, one by one, and keep each."""
+        there = study.user_attrs  # a copy, every time
         for seed in range(self.seeds):
-            if _key(seed) not in study.user_attrs:
+            if _key(seed) not in there:
                 study.set_user_attr(_key(seed), make(seed))
 
     def is_done(self, study: optuna.Study) -> bool:
         """Whether all final runs are there."""
-        return all(_key(seed) in study.user_attrs for seed in range(self.seeds))
+        there = study.user_attrs
+        return all(_key(seed) in there for seed in range(self.seeds))
 
     def runs(self, study: optuna.Study) -> list[Row]:
         """The rows of a unit's final runs, with a column seed."""

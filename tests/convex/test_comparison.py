@@ -207,6 +207,9 @@ def test_results_without_some_runs_say_so_and_are_completed(tmp_path, calls):
     lose_some()
     with pytest.raises(InputError, match="was made by an older version"):
         compare(tmp_path)
+    (tmp_path / "runs.parquet").write_text("x")
+    with pytest.raises(InputError, match=r"runs.parquet is damaged \(.*\): remove it"):
+        compare(tmp_path)
     assert calls == []
 
 

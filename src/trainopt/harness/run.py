@@ -274,11 +274,21 @@ def _done(world: World, units: list[Unit], storage: Any) -> set[Unit]:
 
 
 def exported(world: World, out: Path) -> set[Unit]:
-    """The units that the tables hold: committed results come without their storage."""
-    if not (out / "runs.parquet").exists():
+    """The units that the tables hold: committed results come without their storage.
+
+    Raises:
+        InputError: the table of runs can't be read.
+    """
+    table, key = out / "runs.parquet", list(world.key)
+    if not table.exists():
         return set()
-    key = list(world.key)
-    runs = pd.read_parquet(out / "runs.parquet", columns=[*key, "seed"])
+    try:
+        runs = pd.read_parquet(table, columns=[*key, "seed"])
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{table} is damaged ({str(error).splitlines()[0]}): remove it, and the same command "
+            "makes it again from what is kept."
+        ) from error
     seeds = runs.groupby(key, observed=True).seed.nunique().reset_index()
     rows = seeds.itertuples(index=False, name=None)
     return {Unit(*unit) for *unit, count in rows if count >= world.seeds}

@@ -1,6 +1,8 @@
 """`trainopt.advise` on models of a user's: what it finds, what it leaves alone, what it refuses."""
 
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -49,6 +51,7 @@ def test_a_linear_model_on_rows_that_repeat():
     assert advice.measurements.spent <= 100
     assert not advice.measurements.spectrum.negative
     assert str(advice).startswith("Take SecantTO, K = 8: ")
+    assert "If no training loop is needed, a solver for linear models" in advice.words()
 
 
 def test_the_ends_are_those_of_the_dense_hessian_with_the_decay():
@@ -170,6 +173,20 @@ def test_the_same_call_says_the_same():
     model = nn.Linear(6, 3)
     one, other = advise(model), advise(model)
     assert one.evidence()[:-1] == other.evidence()[:-1]
+
+
+def test_the_function_needs_torch_alone():
+    tools = ["pandas", "scipy", "sklearn", "matplotlib", "typer", "optuna"]
+    script = (
+        f"import sys\nsys.modules.update(dict.fromkeys({tools}))  # None: an import fails\n"
+        "import torch, trainopt\nmodel = torch.nn.Linear(3, 1)\n"
+        "loader = [(torch.randn(8, 3), torch.randn(8, 1)) for _ in range(4)]\n"
+        "print(trainopt.advise(model, torch.nn.MSELoss(), loader, 9).optimizer)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "secant\n"
 
 
 def test_the_report_is_written(tmp_path):

@@ -37,7 +37,7 @@ def test_a_hit_is_half_a_decade_or_five_percent():
 def test_what_is_left_out_has_no_part_in_its_thresholds():
     # SecantTO pays from 6 passes on; "odd" alone says otherwise.
     seen, found = {}, []
-    for passes in (2, 4, 6, 8, 10):
+    for passes in (2, 4, 6, 7, 8, 10, 12):
         late = passes >= 6
         name = f"p{passes}"
         seen[f"{name}-softmax"] = replace(LINEAR, passes=passes)
@@ -55,7 +55,7 @@ def test_what_is_left_out_has_no_part_in_its_thresholds():
     bounds = leave_one_out(cases)
     # Of equal ones the first of 2, 3, 4, 5, 6, 8, … is taken: without p4 that is 3.
     assert {name: b.linear_passes for name, b in bounds.items()} == {
-        "p2": 5, "p4": 3, "p6": 5, "p8": 5, "p10": 5, "odd": 5,
+        "p2": 5, "p4": 3, "p6": 5, "p7": 5, "p8": 5, "p10": 5, "p12": 5, "odd": 5,
     }  # fmt: skip
     odd = next(case for case in cases if case.family == "odd")
     assert odd.advice(bounds["odd"]) == "secant"

@@ -29,7 +29,7 @@ CANDIDATES: dict[str, Candidate] = {
     "lbfgs": Candidate("L-BFGS", lambda d: (2 * _LBFGS_HISTORY + 3) * d),
     "schedulefree-sgd": Candidate("Schedule-free SGD", lambda d: d),
     "schedulefree-adamw": Candidate("Schedule-free AdamW", lambda d: 2 * d),
-    "muon": Candidate("Muon, and AdamW for what is no hidden matrix", lambda d: 2 * d),
+    "muon": Candidate("Muon, with AdamW for the rest", lambda d: 2 * d),
     "adamw": Candidate("AdamW", lambda d: 2 * d),
     "diagonal": Candidate("Diagonal-TO", lambda d: 2 * d),
     "rankone": Candidate("RankOne-TO", lambda d: 3 * d),

@@ -149,23 +149,11 @@ def advise_on(
         optimizer, because = decide(seen, exclude=excluded, room=memory)
     except ValueError as error:
         raise InputError(str(error)) from None
-    found = Advice(optimizer, because, seen, name, _exactly(problem.problem))
+    solver = "" if problem.problem is None else _SOLVERS[problem.problem.model.name]
+    found = Advice(optimizer, because, seen, name, solver)
     if out is not None:
         found.save(out)
     return found
-
-
-_SMALL = 1e10  # multiplications of a Newton step that take about a second
-
-
-def _exactly(problem: Problem | None) -> str:
-    """The sentence for a linear model that a solver takes to its optimum in seconds."""
-    if problem is None or problem.n * problem.dim**2 > _SMALL:
-        return ""
-    return (
-        f"If no training loop is needed, scikit-learn's {_SOLVERS[problem.model.name]} solves this "
-        f"problem exactly in seconds: {problem.dim:,} weights on {problem.n:,} rows are small."
-    )
 
 
 _SOLVERS = {

@@ -12,6 +12,7 @@ from .candidates import CANDIDATES, memory
 from .measurements import Measurements
 from .settings import code, settings
 
+_SMALL = 1e10  # multiplications of a Newton step that take about a second
 _GOOD = 0.02  # of the gradient's square that A must explain beyond a moving average
 
 
@@ -24,14 +25,14 @@ class Advice:
         because: why, in words.
         measurements: what was seen.
         name: of the problem; empty for a model of the user's.
-        instead: a way without any training loop, where there is one.
+        solver: of scikit-learn, for a linear model of a known kind; empty where it isn't known.
     """
 
     optimizer: str
     because: str
     measurements: Measurements
     name: str = ""
-    instead: str = ""
+    solver: str = ""
 
     @property
     def title(self) -> str:
@@ -59,8 +60,7 @@ class Advice:
         seen = self.measurements
         about = f" for {self.name}" if self.name else ""
         sentences = [f"Take {self.title}{about}: {self.because}."]
-        if self.instead:
-            sentences.append(self.instead)
+        sentences.append(_without_training(seen, self.solver))
         sentences.append(
             f"Its state takes {human_bytes(memory(self.optimizer, seen.weights))}; AdamW's would "
             f"take {human_bytes(memory('adamw', seen.weights))}."
@@ -120,6 +120,19 @@ def _score(score: float) -> str:
     if math.isnan(score):
         return "the run diverged"
     return "the model diverged" if score < -1 else f"{score:+.2f} of its square explained"
+
+
+def _without_training(seen: Measurements, solver: str) -> str:
+    """For a linear model that a solver takes to its optimum in seconds: this one, or some."""
+    if not seen.linear or seen.rows is None or seen.rows * seen.weights**2 > _SMALL:
+        return ""
+    named = (
+        f"scikit-learn's {solver}" if solver else "a solver for linear models, as scikit-learn's,"
+    )
+    return (
+        f"If no training loop is needed, {named} takes this problem to its optimum in seconds: "
+        f"{seen.weights:,} weights on {seen.rows:,} rows are small."
+    )
 
 
 def _on_repeats(seen: Measurements) -> str:

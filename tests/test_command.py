@@ -42,7 +42,7 @@ FOLDERS = {
         ["compare", "wine-softmax", "--optimizers", "sgd", "--tune", "0", "--epochs", "1"],
         ["study", "memory", "--sizes", "10"],
         ["study", "theory", "--steps", "1000"],
-        ["bench", "step", "--repeats", "1"],
+        ["speed", "--repeats", "1"],
     ],
     ids=lambda command: " ".join(command[:2]),
 )

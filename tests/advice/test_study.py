@@ -29,7 +29,7 @@ def test_a_hit_is_half_a_decade_or_five_percent():
     assert [convex.hit(name) for name in ("secant", "lbfgs", "adamw")] == [True, True, False]
     assert not convex.hit("muon")  # not run
     assert convex.best == "secant-8"
-    deep = Outcome("b", True, {"muon": 0.0, "schedulefree": 0.05, "adamw": 0.06})
+    deep = Outcome("b", True, {"muon": 0.0, "schedulefree-adamw": 0.05, "adamw": 0.06})
     hits = [deep.hit(name) for name in ("muon", "schedulefree-adamw", "adamw", "secant")]
     assert hits == [True, True, False, False]
 

@@ -315,6 +315,6 @@ def test_a_model_too_large_for_full_to_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr("trainopt.optim.checks.available_bytes", lambda device: 1000)
     with pytest.raises(InputError, match=r"full can't be built: A needs 7056 bytes") as caught:
         compare(tmp_path / "out", optimizers="full")
-    assert str(caught.value).endswith("such as --optimizers diagonal,rankone,adam,sgd.")
+    assert str(caught.value).endswith("such as --optimizers secant,diagonal,rankone,adam,sgd.")
     assert "scope" not in str(caught.value)  # advice for those who call the library
     assert not (tmp_path / "out").exists()

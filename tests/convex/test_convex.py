@@ -1,5 +1,6 @@
 """The study as a whole, tiny: runs, stops, goes on, is shared, and is reported."""
 
+import html
 import json
 import os
 import re
@@ -301,7 +302,7 @@ def test_the_command_reports_what_the_tables_say(whole, tiny):
     results = Results.load(whole, read_protocol(tiny))
     summary = pd.read_csv(whole / "summary.csv").set_index("optimizer")
     assert f"Report: {whole / 'report.html'}" in done.stdout
-    page = (whole / "report.html").read_text()
+    page = html.unescape((whole / "report.html").read_text())
     comparison = pd.read_csv(whole / "comparison.csv")
     for name in ALL:
         rows = comparison[(comparison.reference == "adam") & (comparison.optimizer == name)]

@@ -97,7 +97,6 @@ def in_browser(folder, width, start):
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        text=True,
     )  # fmt: skip
     seen, _ = browser.communicate()
     return json.loads(html.unescape(re.search("FOUND(.*)DNUOF", seen, re.S).group(1)))

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from trainopt.convex.secant import CHUNKED, SECANTS
+from trainopt.convex.secant_runs import STARTS
+
 # What an optimizer that can be recommended is called in the studies' tables.
 CONVEX = {
     "secant": "secant-8",
@@ -22,7 +25,7 @@ CONVEX = {
     "full": "full",
 }
 DEEP = {
-    "schedulefree-adamw": "schedulefree",
+    "schedulefree-adamw": "schedulefree-adamw",
     "muon": "muon",
     "adamw": "adamw",
     "diagonal": "diagonal",
@@ -30,8 +33,8 @@ DEEP = {
 }
 HALF_A_DECADE, FIVE_PERCENT = 0.5, 0.05
 _FLOOR = 1e-14  # of F − F*, where float32 gradients end
-_SECANT = {"secant-8", "secant-4", "secant-1"}
-_CHUNKED = {"adam-chunks", "momentum-chunks", "schedulefree-sgd-chunks"}
+_SECANT = {*STARTS, *(variant.name for variant in SECANTS)}
+_CHUNKED = {variant.name for variant in CHUNKED}
 _EXACT_ROWS = {"lbfgs", "sag", "saga", "svrg"}
 
 

@@ -75,7 +75,8 @@ def _work(case: Case) -> float:
         problem = case.problem()
     except InputError:
         return 0.0
-    return case.passes * problem.n / case.batch * (1000 + problem.dim)
+    work: float = case.passes * problem.n / case.batch * (1000 + problem.dim)
+    return work
 
 
 def _grids(case: Case, optimizers: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

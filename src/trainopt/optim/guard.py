@@ -76,7 +76,8 @@ class Guard:
                     "give one of the two."
                 )
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    # Not torch.compiler.disable, which imports the compiler with this module: seconds.
+    @torch._disable_dynamo  # type: ignore[attr-defined]
     def step(self, optimizer: Estimator, descends: bool) -> bool:
         """Take a step, or refuse it; return whether it was taken.
 

@@ -56,6 +56,7 @@ def read_protocol(path: Path | None = None, quick: bool = False) -> Protocol:
         problems = {row["name"]: bool(row["held_out"]) for row in table["problem"]}
         run = table
         if quick:
+            check(table, "its top level", {"quick": dict}, dict.fromkeys(table, object))
             small = table["quick"]
             problems = {name: problems[name] for name in small["problems"]}
             run = table | {name: small[name] for name in ("passes", "seeds")}
@@ -95,9 +96,9 @@ def _check(table: dict[str, Any]) -> None:
     """
     counts: dict[str, type] = dict.fromkeys(("passes", "chunks", "marks", "seeds"), int)
     more: dict[str, type] = {"tuning_seed": int, "level": float, "problem": list}
-    check(table, "its top level", counts | more | {"optimizer": dict, "quick": dict})
+    check(table, "its top level", counts | more | {"optimizer": dict}, {"quick": dict})
     small: dict[str, type] = {"problems": list, "passes": int, "seeds": int}
-    check(table["quick"], "[quick]", small)
+    check(table.get("quick", {}), "[quick]", {}, small)
     for number, row in enumerate(table["problem"], 1):
         check(row, f"the [[problem]] {row.get('name', number)}", {"name": str, "held_out": bool})
     for name, own in table["optimizer"].items():

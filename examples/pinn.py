@@ -71,7 +71,7 @@ def by_lbfgs(model: nn.Module, points: Tensor, passes: int) -> None:
         lbfgs.zero_grad()
         loss = losses(model, points).mean()
         loss.backward()
-        return float(loss)
+        return loss.item()
 
     for _ in range(first):
         closure()
@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     known = solution(grid)
     with torch.no_grad():
         error = (model(grid)[:, 0] - known).norm() / known.norm()
-    return {"loss": float(losses(model, points).mean()), "error": float(error)}
+    return {"loss": losses(model, points).mean().item(), "error": float(error)}
 
 
 if __name__ == "__main__":

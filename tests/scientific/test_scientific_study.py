@@ -232,9 +232,8 @@ def test_comparisons_are_paired_at_equal_passes_and_at_the_seconds_of_the_quicke
     assert table.verdict["loss", "seconds"] == "tie"
     (sentence,) = headline(table.reset_index())
     assert sentence == (
-        "- SecantTO against ADAM: at equal passes 1 wins, 0 ties, 0 losses by loss and 1 wins, "
-        "0 ties, 0 losses by error; at equal seconds 0 wins, 1 ties, 0 losses by loss and 0 wins, "
-        "1 ties, 0 losses by error."
+        "- SecantTO against ADAM, wins / ties / losses: at equal passes 1 / 0 / 0 by loss and "
+        "1 / 0 / 0 by error; at equal seconds 0 / 1 / 0 by loss and 0 / 1 / 0 by error."
     )
 
 

@@ -126,7 +126,8 @@ def summary(folder: Path) -> str:
     """The verdict and the tables of docs/scientific.md, from comparison.csv and ends.csv."""
     compared_, ended = (pd.read_csv(folder / f"{name}.csv") for name in ("comparison", "ends"))
     held_out = compared_[compared_.held_out]
-    tables = [against(compared_), *([against(held_out)] if len(held_out) else [])]
+    tables = [against(compared_, "all problems")]
+    tables += [against(held_out, "problems held out")] if len(held_out) else []
     tables += [by_problem(ended, measure) for measure in (*MEASURES, "seconds")]
     return "\n\n".join(["\n".join(headline(compared_)), *map(markdown, tables)]) + "\n"
 
@@ -140,15 +141,21 @@ def headline(table: pd.DataFrame) -> list[str]:
             words = []
             for measure in MEASURES:
                 part = _part(table, rival, measure, axis)
-                counts = counts_text(_counts(part), "{:.0f} wins, {:.0f} ties, {:.0f} losses")
-                words.append(f"{counts} by {measure}")
+                words.append(f"{counts_text(_counts(part))} by {measure}")
             parts.append(f"at equal {axis} {' and '.join(words)}")
-        sentences.append(f"- SecantTO against {TITLES[rival]}: {'; '.join(parts)}.")
+        sentences.append(
+            f"- SecantTO against {TITLES[rival]}, wins / ties / losses: {'; '.join(parts)}."
+        )
     return sentences
 
 
-def against(table: pd.DataFrame) -> Cells:
-    """Wins / ties / losses of SecantTO, and the median over problems of the difference."""
+def against(table: pd.DataFrame, which: str) -> Cells:
+    """Wins / ties / losses of SecantTO, and the median over problems of the difference.
+
+    Args:
+        table: the comparisons of some problems.
+        which: in words.
+    """
     kinds = [(measure, axis) for axis in AXES for measure in MEASURES]
     rows = []
     for rival in dict.fromkeys(table.against):
@@ -157,8 +164,7 @@ def against(table: pd.DataFrame) -> Cells:
             part = _part(table, rival, measure, axis)
             cells += [counts_text(_counts(part)), _number(part.difference.median(), "+.2f")]
         rows.append(cells)
-    problems = table.problem.nunique()
-    columns = [f"SecantTO on {problems} problems against"]
+    columns = [f"{which}, {table.problem.nunique()}: against"]
     for measure, axis in kinds:
         columns += [f"{measure}, equal {axis}", "decades"]
     return columns, rows

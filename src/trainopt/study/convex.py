@@ -218,7 +218,7 @@ def _export(units: list[Unit], protocol: Protocol, storage: Any, out: Path) -> N
 
 def _added(rows: list[dict[str, Any]], path: Path) -> pd.DataFrame:
     """The table at `path`, where there is one, with these rows after those of its other units."""
-    new = pd.DataFrame(rows, columns=None if rows else _TRIALS)
+    new: pd.DataFrame = pd.DataFrame(rows, columns=None if rows else _TRIALS)
     if not path.exists():
         return new
     before = pd.read_parquet(path).astype({"case": str, "optimizer": str})

@@ -157,13 +157,13 @@ def _runs(convex: Results, variant: Variant, case: Case) -> Iterator[dict[str, A
         found = train_all(data, variant.tuned, settings, seeds, case.passes, best)
     for search, by_seed in enumerate(found.suboptimality):
         for seed, curve in enumerate(by_seed):
-            for passes, value in enumerate(curve):
+            for epoch, value in enumerate(curve):
                 yield {
                     "case": case.name,
                     "optimizer": variant.name,
                     "search": search,
                     "seed": seed,
-                    "passes": passes,
+                    "passes": epoch * found.passes,
                     "suboptimality": float(value),
                 }
 

@@ -87,7 +87,7 @@ def test_the_page_says_what_was_found_on_new_data():
     first, _ = headline(results)
     assert first in (folder / "report.html").read_text()
     counts = {name: counted(results.against(name)).loc["secant"] for name in RIVALS}
-    assert f"wins {counts['adam'].win} of {len(results.cases)} cases against tuned ADAM" in page
+    assert f"wins {counts['adam'].win:.0f} of {len(results.cases)} cases against tuned ADAM" in page
     others = {counts[name].win for name in RIVALS[1:]}
     assert others == {int(re.search(r"ADAM and (\d+) against each schedule-free", page).group(1))}
     assert not sum(count.loss for count in counts.values())  # "loses none"

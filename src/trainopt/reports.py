@@ -21,6 +21,17 @@ KINDS = {
 }
 
 
+# What "study" is in run.json -> title of the page, and what writes its summary.md.
+SUMMARIES = {
+    "sensitivity": ("How much α, β and γ matter", "convex.sensitivity_tables:write_sensitivity"),
+    "init": ("Where A and b start", "convex.initial_tables:write_initial"),
+    "nonconvex": ("The non-convex rate", "theory.nonconvex:write_nonconvex"),
+    "scientific": ("Physics-informed networks", "scientific.tables:write_again"),
+    "advice": ("Is the advice right?", "advice.study:write_again"),
+    "spectrum": ("Does the learned A find the Hessian?", "advice.spectra:write_again"),
+}
+
+
 def report(folder: Path, protocol: Path | None = None) -> Any:
     """Draw the report of a folder again, from what was run.
 
@@ -43,6 +54,8 @@ def report(folder: Path, protocol: Path | None = None) -> Any:
         )
     made = commands(manifest).splitlines()
     again = f"run `{made[-1]}` again" if made and made[-1] else "name another folder"
+    if manifest.get("study") in SUMMARIES:
+        return summarise(folder, manifest["study"])
     for key, module in KINDS.items():
         if key in manifest:
             draw: Callable[[Path, Path | None], Any] = import_module(module).draw_again
@@ -55,3 +68,18 @@ def report(folder: Path, protocol: Path | None = None) -> Any:
                     f"{folder} is damaged or incomplete ({error}): {again}."
                 ) from error
     raise InputError(f"{folder} holds no results that are finished: {again}.")
+
+
+def summarise(folder: Path, study: str) -> None:
+    """Write the tables, summary.md and report.html of a study, and print what they say.
+
+    Args:
+        folder: its results.
+        study: a key of `SUMMARIES`.
+    """
+    from trainopt.harness.summary import draw_summary
+
+    title, writer = SUMMARIES[study]
+    module, _, function = writer.partition(":")
+    getattr(import_module(f"trainopt.{module}"), function)(folder)
+    draw_summary(folder, title)

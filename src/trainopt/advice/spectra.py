@@ -60,16 +60,20 @@ def run_spectra(out: Path, convex: Path) -> str:
                         rows, ends = _run(case, name, settings, seed, best)
                         stages += rows
                         values += ends
-        table, eigenvalues = pd.DataFrame(stages), pd.DataFrame(values)
-        text = summary(table)
-        write_whole(out / "stages.csv", table.to_csv(index=False, float_format="%.6g").encode())
-        write_whole(
-            out / "eigenvalues.csv", eigenvalues.to_csv(index=False, float_format="%.6g").encode()
-        )
-        write_whole(out / "summary.md", f"{text}\n".encode())
-        from trainopt.advice.spectra_picture import draw
+        for name, rows in (("stages", stages), ("eigenvalues", values)):
+            table = pd.DataFrame(rows).to_csv(index=False, float_format="%.6g")
+            write_whole(out / f"{name}.csv", table.encode())
+        return write_again(out)
 
-        draw(table, eigenvalues, out / "spectra.png")
+
+def write_again(out: Path) -> str:
+    """Write summary.md and spectra.png from the tables; return the first."""
+    from trainopt.advice.spectra_picture import draw
+
+    table, eigenvalues = (pd.read_csv(out / f"{name}.csv") for name in ("stages", "eigenvalues"))
+    text = summary(table)
+    write_whole(out / "summary.md", f"{text}\n".encode())
+    draw(table, eigenvalues, out / "spectra.png")
     return text
 
 

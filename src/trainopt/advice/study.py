@@ -118,6 +118,11 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 # Whether the advice was right -------------------------------------------------------------------
 
 
+def write_again(out: Path) -> None:
+    """`write_study` from the studies whose results are beside it."""
+    write_study(out, out.resolve().parent)
+
+
 def write_study(out: Path, results: Path) -> str:
     """Write confusion.csv, hits.csv, variants.csv and summary.md; return the verdict.
 

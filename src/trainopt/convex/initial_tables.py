@@ -23,7 +23,7 @@ def write_initial(out: Path) -> str:
     comparison.to_csv(out / "comparison.csv", index=False, float_format="%.5g")
     table = by_start(runs, comparison)
     table.to_csv(out / "starts.csv", index=False, float_format="%.5g")
-    text = markdown(cells(table)) + "\n"
+    text = f"{verdict(table)}\n\n{markdown(cells(table))}\n"
     write_whole(out / "summary.md", text.encode())
     return text
 
@@ -54,6 +54,19 @@ def by_start(runs: pd.DataFrame, comparison: pd.DataFrame) -> pd.DataFrame:
         )
     table: pd.DataFrame = pd.DataFrame(rows)
     return table
+
+
+def verdict(table: pd.DataFrame) -> str:
+    """Which starts are better than zero on more cases than they are worse."""
+    better = table[table.win > table.loss]
+    if better.empty:
+        return "No start is better than zero on more cases than it is worse."
+    words = [
+        f"{OPTIMIZER_TITLES[row['learner']]}, {row['start']} ({row['win']} better, {row['loss']} "
+        f"worse, {row['decades']:+.3f} decades in the median)"
+        for row in better.to_dict("records")
+    ]
+    return f"Better than zero on more cases than worse: {'; '.join(words)}."
 
 
 def cells(table: pd.DataFrame) -> Cells:

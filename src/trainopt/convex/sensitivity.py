@@ -49,7 +49,8 @@ def run_sensitivity(cases: tuple[Case, ...], out: Path, show: bool) -> pd.DataFr
     Raises:
         InputError: `out` holds something else or is in use.
     """
-    grid = {"alpha": list(ALPHA), "beta": list(BETA), "lr": list(LR), "seeds": list(SEEDS)}
+    grid: dict[str, Any] = {"study": "sensitivity", "seeds": list(SEEDS)}
+    grid |= {"alpha": list(ALPHA), "beta": list(BETA), "lr": list(LR)}
     with writing(out, "study sensitivity", grid) as kept:
         write_manifest(out, {**grid, **kept})
         path = out / "grid.parquet"

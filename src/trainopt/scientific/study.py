@@ -59,7 +59,7 @@ def run_scientific(protocol: Protocol, out: Path, show: bool) -> None:
     torch.set_num_threads(1)
     try:
         with writing(out, "study scientific", identity) as kept:
-            write_manifest(out, {**identity, **kept})
+            write_manifest(out, {"study": "scientific", **identity, **kept})
             _run(protocol, out, show)
     finally:
         torch.set_num_threads(threads)

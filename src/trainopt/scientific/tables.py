@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trainopt.harness.folder import write_whole
+from trainopt.harness.folder import read_manifest, write_whole
 from trainopt.harness.markdown import Cells, markdown
 from trainopt.harness.palette import TITLES
 from trainopt.harness.statistics import T_ALONE, compared, counts_text
-from trainopt.scientific.protocol import Protocol
+from trainopt.scientific.protocol import Protocol, read_protocol
 
 OPTIMIZERS = ("secant", "adam-bfgs", "adam-lbfgs", "adam", "adam-chunks", "adam-base")
 MEASURES = ("loss", "error")
@@ -39,6 +39,13 @@ def write_scientific(protocol: Protocol, out: Path) -> str:
     write_whole(out / "summary.md", text.encode())
     save_pictures(runs, out)
     return text
+
+
+def write_again(out: Path) -> None:
+    """The same by the committed protocol, quick or not."""
+    kept = (read_manifest(out) or {}).get("protocol")
+    quick = read_protocol(quick=True)
+    write_scientific(quick if quick.digest == kept else read_protocol(), out)
 
 
 def final_runs(protocol: Protocol, runs: pd.DataFrame) -> pd.DataFrame:

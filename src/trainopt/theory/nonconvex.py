@@ -66,7 +66,7 @@ def run_nonconvex(steps: int, out: Path, show: bool) -> pd.DataFrame:
     Raises:
         InputError: data are missing, or `out` holds something else or is in use.
     """
-    identity = {"steps": steps, "seeds": list(SEEDS)}
+    identity = {"study": "nonconvex", "steps": steps, "seeds": list(SEEDS)}
     with writing(out, "study nonconvex", identity) as kept:
         write_manifest(out, {**identity, **kept})
         path = out / "curves.parquet"
@@ -165,9 +165,23 @@ def write_nonconvex(out: Path) -> str:
     """Write slopes.csv and summary.md from curves.parquet; return the text."""
     table = slopes(pd.read_parquet(out / "curves.parquet"))
     table.to_csv(out / "slopes.csv", index=False, float_format="%.4g")
-    text = markdown(cells(table)) + "\n"
+    text = f"{verdict(table)}\n\n{markdown(cells(table))}\n"
     write_whole(out / "summary.md", text.encode())
     return text
+
+
+def verdict(table: pd.DataFrame) -> str:
+    """Whether the slopes are those of 1/log T, in a sentence per schedule."""
+    sentences = []
+    for schedule, part in table.groupby("schedule", sort=False):
+        steeper = int((part.high < part.logarithmic).sum())
+        shallower = int((part.low > part.logarithmic).sum())
+        sentences.append(
+            f"With {SCHEDULES[str(schedule)]} the slope is steeper than that of 1/log T in "
+            f"{steeper} of {len(part)} runs of a network and an optimizer, shallower in "
+            f"{shallower}, and can't be told from it in the rest."
+        )
+    return " ".join(sentences)
 
 
 def cells(table: pd.DataFrame) -> Cells:

@@ -108,7 +108,7 @@ REFUSED = {
     "study deep --protocol binary.toml": "binary.toml isn't TOML",
     "study deep --only-report": "holds nothing to report on",
     "study deep --quick --storage none": "The storage *** can't be opened",
-    "study scientific --protocol odd.toml": "odd.toml lacks 'problem'",
+    "study scientific --protocol odd.toml": "odd.toml has tuning in its top level",
     "study theory --steps 0": "--steps",
     "study theory --seeds 1": "--seeds",
     "study memory --sizes 0": "The sizes are 0",

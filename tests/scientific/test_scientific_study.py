@@ -270,5 +270,5 @@ def test_a_protocol_with_an_unknown_name_is_refused(tmp_path):
     with pytest.raises(InputError, match="takes its settings from muon"):
         read_protocol(path)
     path.write_text(TINY.replace("passes = 6", "passes = 0"))
-    with pytest.raises(InputError, match="passes is 0"):
+    with pytest.raises(InputError, match="passes = 0"):
         read_protocol(path)

@@ -16,8 +16,7 @@ def draw_summary(folder: Path, title: str) -> None:
     tables: dict[str, Cells] = {}
     for block in (folder / "summary.md").read_text(encoding="utf-8").strip().split("\n\n"):
         if block.startswith("|"):
-            columns, rows = cells_of(block)
-            tables[f"{columns[0]} ({len(tables) + 1})"] = columns, rows
+            tables[f"Table {len(tables) + 1}"] = cells_of(block)
         else:
             verdict += [line.removeprefix("- ") for line in block.splitlines()]
     pictures = {path.name: path.stem for path in sorted(folder.glob("*.png"))}

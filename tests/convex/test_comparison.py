@@ -318,3 +318,9 @@ def test_a_model_too_large_for_full_to_is_refused(monkeypatch, tmp_path):
     assert str(caught.value).endswith("such as --optimizers secant,diagonal,rankone,adam,sgd.")
     assert "scope" not in str(caught.value)  # advice for those who call the library
     assert not (tmp_path / "out").exists()
+
+
+def test_secant_to_takes_part_however_few_batches_a_pass_has(tmp_path):
+    table = compare(optimizers="secant,adam", epochs=3, tune=0, batch_size=142)
+    assert set(table.optimizer) == {"secant", "alpha0", "adam"}
+    assert (table.diverged == 0).all()

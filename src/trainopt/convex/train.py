@@ -129,7 +129,8 @@ def seconds_per_epoch(problem: Problem, entry: Entry, steps: int = 3) -> float:
     """
     w = problem.initial().requires_grad_()
     chunks = ChunkSampler(problem.n, problem.batch_size) if entry.in_chunks else None
-    optimizer = entry.build([("w", w)], entry.start, chunks)
+    # A few steps aren't a pass, which a sampler would be watched for.
+    optimizer = entry.build([("w", w)], entry.start, None if chunks is None else chunks.plan)
     batch = _pass(problem, torch.Generator().manual_seed(0), chunks)[0]
     _step(problem, optimizer, w, batch)
     start = time.perf_counter()

@@ -24,7 +24,7 @@ from trainopt.harness.names import BASELINE, DEFAULT, OPTIMIZER_TITLES, optimize
 from trainopt.harness.names import OPTIMIZERS as NAMES
 from trainopt.optim import DiagonalTO, FullTO, RankOneTO
 from trainopt.schedules import Constant, Exponential, InverseTime, Schedule
-from trainopt.secant import ChunkSampler, SecantTO
+from trainopt.secant import ChunkSampler, Plan, SecantTO
 
 Settings = dict[str, Any]
 Row = dict[str, Any]
@@ -143,7 +143,7 @@ class Entry:
         return self.direction is _gradient
 
     def build(
-        self, named: Named, settings: Settings, plan: ChunkSampler | None = None
+        self, named: Named, settings: Settings, plan: ChunkSampler | Plan | None = None
     ) -> Optimizer:
         """Build the optimizer at its first learning rate.
 
@@ -214,7 +214,7 @@ def _plain(make: Callable[..., Optimizer], named: Named, lr: float, **own: Any) 
     return make([p for _, p in named], lr=lr, **own)
 
 
-def _secant(named: Named, plan: ChunkSampler) -> Optimizer:
+def _secant(named: Named, plan: ChunkSampler | Plan) -> Optimizer:
     return SecantTO([p for _, p in named], plan)
 
 

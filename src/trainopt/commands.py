@@ -169,20 +169,20 @@ def compare(
         compare_task(problem, optimizers, tune, seeds, out, storage, size or "auto", protocol)
         return
     refuse({"--size": size, "--protocol": protocol}, f"{problem} is no deep task: leave out")
-    from trainopt.convex.comparison import compare as run_comparison
+    from trainopt.comparison import compare as run_comparison
     from trainopt.harness.secrets import shown
 
     with resumable(out if storage is None else f"{out} and {shown(storage)}"):
         table = run_comparison(
             problem,
-            names.DEFAULT if optimizers is None else optimizers,
-            epochs=10 if epochs is None else epochs,
-            seeds=5 if seeds is None else seeds,
-            tune=16 if tune is None else tune,
+            optimizers,
+            epochs=epochs,
+            seeds=seeds,
+            tune=tune,
             out=out,
             data=data,
             target=target,
-            l2=1e-3 if l2 is None else l2,
+            l2=l2,
             batch_size=batch_size,
             storage=storage,
             progress=True,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainopt.convex.batched import Runs
 from trainopt.convex.problems import Problem
-from trainopt.harness.optimizers import Settings
+from trainopt.harness.optimizers import Settings, secant_estimate
 from trainopt.secant import ChunkSampler, SecantTO
 from trainopt.secant.plan import Followed
 
@@ -73,7 +73,8 @@ def _curve(
             gap = problem.objective(w) - best
             gap = gap if math.isfinite(gap) else math.inf
         if every_epoch:
-            miss = estimate(optimizer, w) - problem.full_gradient(before)
+            assert w.grad is not None
+            miss = secant_estimate(optimizer, w, w.grad) - problem.full_gradient(before)
             error = miss.square().sum().item() if math.isfinite(gap) else math.inf
         found.append((gap, error))
     return found
@@ -101,17 +102,9 @@ def secant_passes(
     w = problem.initial().requires_grad_()
     optimizer = SecantTO([w], read, **own)
     for _ in range(passes):
-        for rows in read:
-            before = w.detach().clone()
+        for step, rows in enumerate(read, 1):
+            if step == optimizer.plan.steps:  # the last one of the pass
+                before = w.detach().clone()
             (w.grad,) = torch.autograd.grad(problem.loss(w, torch.tensor(rows)), w)
             optimizer.step()
         yield optimizer, w, before
-
-
-def estimate(optimizer: SecantTO, w: Tensor) -> Tensor:
-    """Ĝ of the last move; in the base phase, which is SGD, the mini-batch's gradient."""
-    try:
-        return optimizer.estimate(w)
-    except KeyError:
-        assert w.grad is not None
-        return w.grad

@@ -184,7 +184,7 @@ def _learned(optimizer: Any, param: Tensor, gradient: Tensor) -> Tensor:
     return estimate
 
 
-def _secant_estimate(optimizer: SecantTO, param: Tensor, gradient: Tensor) -> Tensor:
+def secant_estimate(optimizer: SecantTO, param: Tensor, gradient: Tensor) -> Tensor:
     """Ĝ of the last move; in the base phase, which is SGD, the mini-batch's gradient."""
     try:
         return optimizer.estimate(param)
@@ -286,7 +286,7 @@ def _on_estimate(
 
 # name -> how it is made, what it takes for the full gradient
 _MADE: dict[str, tuple[Callable[..., Optimizer], Direction]] = {
-    "secant": (_secant, _secant_estimate),
+    "secant": (_secant, secant_estimate),
     "full": (partial(_plain, FullTO), _learned),
     "diagonal": (partial(_plain, DiagonalTO), _learned),
     "rankone": (partial(_plain, RankOneTO), _learned),

@@ -17,14 +17,15 @@ from trainopt.convex.batched import Batched, train_method
 from trainopt.convex.batched_steps import METHODS, State
 from trainopt.convex.problem import Problem
 from trainopt.convex.protocol import Case
+from trainopt.convex.sensitivity import MOST_FULL
 from trainopt.convex.tables import Results, best_settings
-from trainopt.harness.folder import write_manifest, write_whole, writing
+from trainopt.harness.folder import write_manifest, writing
+from trainopt.harness.growing import Growing
 from trainopt.harness.progress import Progress
 
 SEEDS = range(10)
 OPTIMIZERS = ("diagonal", "rankone", "full")
 REFERENCE = "zero"
-_MOST_FULL = 200  # weights; beyond, A takes hours
 
 Start = Callable[[State, Batched, torch.Generator], None]
 """Changes the state of many runs, which starts at the optimizer's own."""
@@ -51,27 +52,21 @@ def run_initial(convex: Results, out: Path, show: bool) -> pd.DataFrame:
     identity = {"study": "init", "convex_protocol": convex.protocol.digest}
     with writing(out, "study init", identity) as kept:
         write_manifest(out, {**identity, "seeds": list(SEEDS), **kept})
-        path = out / "runs.parquet"
-        rows = pd.read_parquet(path) if path.exists() else pd.DataFrame()
-        there = set() if rows.empty else set(zip(rows.case, rows.learner, strict=True))
+        table = Growing(out / "runs.parquet", ("case", "learner"))
         cases = [case for case in convex.protocol.cases if case.name in convex.cases]
         with Progress(len(cases), show) as bar:
             for case in cases:
                 for learner in OPTIMIZERS:
-                    if (case.name, learner) not in there:
-                        new = pd.DataFrame(_runs(convex, case, learner))
-                        if len(new):
-                            rows = new if rows.empty else pd.concat([rows, new], ignore_index=True)
-                            content = rows.to_parquet(index=False, compression="zstd")
-                            write_whole(path, content)
+                    if (case.name, learner) not in table.there:
+                        table.add(pd.DataFrame(_runs(convex, case, learner)))
                         bar.finished(f"{case.name}: {learner}")
                 bar.counter(1)(1)
-    return rows
+    return table.rows
 
 
 def _runs(convex: Results, case: Case, learner: str) -> Iterator[dict[str, Any]]:
     d, n = (convex.manifest["cases"][case.name][name] for name in ("d", "n"))
-    if learner == "full" and d > _MOST_FULL:
+    if learner == "full" and d > MOST_FULL:
         return
     data, best = Batched(case.problem()), convex.manifest["cases"][case.name]["best"]
     settings = best_settings(convex.trials, case.name, learner, convex.protocol.main)[:1]

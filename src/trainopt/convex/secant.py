@@ -21,7 +21,8 @@ from trainopt.convex.secant_runs import sampler, train_secant
 from trainopt.convex.secant_seconds import run_seconds
 from trainopt.convex.tables import Results, best_settings
 from trainopt.errors import InputError
-from trainopt.harness.folder import write_manifest, write_whole, writing
+from trainopt.harness.folder import write_manifest, writing
+from trainopt.harness.growing import Growing
 from trainopt.harness.palette import TITLES
 from trainopt.harness.progress import Progress
 from trainopt.harness.provenance import MADE_BY
@@ -111,23 +112,19 @@ def run_secant(convex: Results, out: Path, show: bool) -> None:
 
 def _run(convex: Results, out: Path, show: bool) -> None:
     protocol = convex.protocol
-    path = out / "runs.parquet"
-    runs = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=["case", "optimizer"])
-    there = set(zip(runs.case, runs.optimizer, strict=True))
+    table = Growing(out / "runs.parquet", ("case", "optimizer"))
     cases = [case for case in protocol.cases if case.name in convex.manifest["cases"]]
     cases.sort(key=lambda case: _cost(convex, case))
     units = [
         (variant, case)
         for variant in VARIANTS
         for case in cases
-        if (case.name, variant.name) not in there
+        if (case.name, variant.name) not in table.there
     ]
     with Progress(sum(_cost(convex, case) for _, case in units), show) as bar:
         for variant, case in units:
             bar.describe(f"{case.name}: {variant.name}")
-            new = pd.DataFrame(_runs(convex, variant, case))
-            runs = pd.concat([runs, new], ignore_index=True) if len(runs) else new
-            write_whole(path, runs.to_parquet(index=False, compression="zstd"))
+            table.add(pd.DataFrame(_runs(convex, variant, case)))
             bar.counter(_cost(convex, case))(1)
 
 

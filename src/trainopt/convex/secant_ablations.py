@@ -18,7 +18,7 @@ from trainopt.convex.protocol import Case
 from trainopt.convex.secant_runs import CHUNKS, sampler, secant_passes
 from trainopt.convex.stale import Stale
 from trainopt.convex.tables import Results
-from trainopt.harness.folder import write_whole
+from trainopt.harness.growing import Growing
 from trainopt.harness.outcomes import FLOOR
 from trainopt.harness.progress import Progress
 
@@ -117,22 +117,18 @@ VARIANTS: dict[str, tuple[Ends, ...]] = {
 
 def run_ablations(convex: Results, out: Path, show: bool) -> None:
     """Run what is missing, and write ablations.parquet: case, variant, seed and final."""
-    path = out / "ablations.parquet"
-    rows = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=["case", "variant"])
-    there = set(zip(rows.case, rows.variant, strict=True))
+    table = Growing(out / "ablations.parquet", ("case", "variant"))
     cases = [case for case in convex.protocol.cases if case.name in {*CASES} & {*convex.cases}]
     units = [
         (case, variant)
         for case in cases
         for variant in VARIANTS
-        if (case.name, variant) not in there
+        if (case.name, variant) not in table.there
     ]
     with Progress(len(units), show) as bar:
         for case, variant in units:
             bar.describe(f"{case.name}: {variant}")
-            new = pd.DataFrame(_rows(convex, case, variant))
-            rows = pd.concat([rows, new], ignore_index=True) if len(rows) else new
-            write_whole(path, rows.to_parquet(index=False, compression="zstd"))
+            table.add(pd.DataFrame(_rows(convex, case, variant)))
             bar.counter(1)(1)
 
 

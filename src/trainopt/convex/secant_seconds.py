@@ -17,7 +17,7 @@ from trainopt.convex.secant_runs import UNTUNED, secant_passes
 from trainopt.convex.solvers import solver_rows
 from trainopt.convex.tables import Results
 from trainopt.convex.timing import clock, one_thread, step_seconds
-from trainopt.harness.folder import write_whole
+from trainopt.harness.growing import Growing
 from trainopt.harness.outcomes import first_reached
 from trainopt.harness.progress import Progress
 
@@ -32,16 +32,13 @@ def run_seconds(convex: Results, out: Path, show: bool) -> None:
     of this process, so that a busy machine changes little. The tuned optimizers' passes are those
     of the convex study's runs, at what a step costs here; SecantTO and the solvers run again.
     """
-    path = out / "seconds.parquet"
-    rows = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=["case"])
+    table = Growing(out / "seconds.parquet", ("case",))
     cases = [case for case in convex.protocol.cases if case.name in convex.cases]
-    missing = [case for case in cases if case.name not in set(rows.case)]
+    missing = [case for case in cases if (case.name,) not in table.there]
     with Progress(len(missing), show) as bar, one_thread():
         for case in missing:
             bar.describe(f"{case.name}: seconds")
-            new = pd.DataFrame(_rows(convex, case)).assign(case=case.name)
-            rows = pd.concat([rows, new], ignore_index=True) if len(rows) else new
-            write_whole(path, rows.to_parquet(index=False, compression="zstd"))
+            table.add(pd.DataFrame(_rows(convex, case)).assign(case=case.name))
             bar.counter(1)(1)
 
 

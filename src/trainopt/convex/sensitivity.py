@@ -16,7 +16,8 @@ from trainopt.convex.batched_steps import NORMALISED
 from trainopt.convex.conditioning import facts
 from trainopt.convex.protocol import Case
 from trainopt.errors import InputError
-from trainopt.harness.folder import write_manifest, write_whole, writing
+from trainopt.harness.folder import write_manifest, writing
+from trainopt.harness.growing import Growing
 from trainopt.harness.optimizers import Settings
 from trainopt.harness.progress import Progress
 
@@ -27,7 +28,7 @@ SCHEDULES = ("constant", "exponential")
 SEEDS = (0, 1)
 OPTIMIZERS = ("diagonal", "rankone", "full", *NORMALISED)
 
-_MOST_FULL = 200  # weights; beyond, the grid of Full-TO takes hours
+MOST_FULL = 200  # weights; beyond, the grid of Full-TO takes hours
 _MEMORY = 1e7  # bytes of state that run side by side: more than a cache holds is slower
 
 
@@ -53,21 +54,16 @@ def run_sensitivity(cases: tuple[Case, ...], out: Path, show: bool) -> pd.DataFr
     grid |= {"alpha": list(ALPHA), "beta": list(BETA), "lr": list(LR)}
     with writing(out, "study sensitivity", grid) as kept:
         write_manifest(out, {**grid, **kept})
-        path = out / "grid.parquet"
-        rows = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=["case"])
-        there = set() if rows.empty else set(zip(rows.case, rows.optimizer, strict=True))
+        table = Growing(out / "grid.parquet", ("case", "optimizer"))
         with Progress(len(cases), show) as bar:
             for case in sorted(cases, key=_work):
                 bar.describe(case.name)
-                for name, new in _grids(
-                    case, [o for o in OPTIMIZERS if (case.name, o) not in there]
-                ):
-                    table = pd.DataFrame(new)
-                    rows = table if rows.empty else pd.concat([rows, table], ignore_index=True)
-                    write_whole(path, rows.to_parquet(index=False, compression="zstd"))
+                missing = [name for name in OPTIMIZERS if (case.name, name) not in table.there]
+                for name, new in _grids(case, missing):
+                    table.add(pd.DataFrame(new))
                     bar.finished(f"{case.name}: {name}")
                 bar.counter(1)(1)
-    return rows
+    return table.rows
 
 
 def _work(case: Case) -> float:
@@ -91,7 +87,7 @@ def _grids(case: Case, optimizers: list[str]) -> Iterator[tuple[str, list[dict[s
     data, best = Batched(problem), facts(case, problem)["best"]
     start = problem.objective(problem.initial()) - best
     for name in optimizers:
-        if name.startswith("full") and problem.dim > _MOST_FULL:
+        if name.startswith("full") and problem.dim > MOST_FULL:
             continue
         settings = [
             {"lr": lr, "lr_schedule": schedule, "alpha": alpha, "beta": beta}

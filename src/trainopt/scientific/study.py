@@ -11,7 +11,8 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 
-from trainopt.harness.folder import write_manifest, write_whole, writing
+from trainopt.harness.folder import write_manifest, writing
+from trainopt.harness.growing import Growing
 from trainopt.harness.progress import Progress
 from trainopt.scientific.optimizers import CONTROLS, Settings
 from trainopt.scientific.problems import problem_named
@@ -66,17 +67,15 @@ def run_scientific(protocol: Protocol, out: Path, show: bool) -> None:
 
 
 def _run(protocol: Protocol, out: Path, show: bool) -> None:
-    path = out / "runs.parquet"
-    runs = pd.read_parquet(path) if path.exists() else pd.DataFrame()
-    there = set(runs[KEY].itertuples(index=False, name=None)) if len(runs) else set()
+    table = Growing(out / "runs.parquet", KEY)
     units = list(_units(protocol))
     problem = lru_cache(problem_named)
     with Progress(len(units), show) as bar:
         for unit in units:
             bar.describe(f"{unit.problem}: {unit.optimizer}")
-            settings = _settings(protocol, unit, runs)
+            settings = _settings(protocol, unit, table.rows)
             key = (unit.problem, unit.optimizer, unit.seed, json.dumps(settings))
-            if key not in there:
+            if key not in table.there:
                 rows = train(
                     problem(unit.problem),
                     unit.optimizer,
@@ -87,9 +86,7 @@ def _run(protocol: Protocol, out: Path, show: bool) -> None:
                     protocol.marks,
                 )
                 names = dict(zip(KEY, key, strict=True))
-                new = pd.DataFrame([names | row for row in rows])
-                runs = pd.concat([runs, new], ignore_index=True)
-                write_whole(path, runs.to_parquet(index=False, compression="zstd"))
+                table.add(pd.DataFrame([names | row for row in rows]))
             bar.counter(1)(1)
             bar.finished(f"{unit.problem}: {unit.optimizer}, seed {unit.seed}")
 

@@ -22,6 +22,7 @@ from trainopt.deep.runner import full_gradient
 from trainopt.deep.task import Ready, mean_loss
 from trainopt.deep.tasks import TASKS
 from trainopt.harness.folder import write_manifest, write_whole, writing
+from trainopt.harness.growing import Growing
 from trainopt.harness.markdown import Cells, markdown
 from trainopt.harness.progress import Progress
 from trainopt.harness.statistics import half_width
@@ -69,26 +70,23 @@ def run_nonconvex(steps: int, out: Path, show: bool) -> pd.DataFrame:
     identity = {"study": "nonconvex", "steps": steps, "seeds": list(SEEDS)}
     with writing(out, "study nonconvex", identity) as kept:
         write_manifest(out, {**identity, **kept})
-        path = out / "curves.parquet"
-        rows = pd.read_parquet(path) if path.exists() else pd.DataFrame()
-        keys = ["task", "optimizer", "schedule", "seed"]
-        there = set() if rows.empty else set(rows[keys].itertuples(index=False, name=None))
+        keys = ("task", "optimizer", "schedule", "seed")
+        table = Growing(out / "curves.parquet", keys)
         missing = [
             (task, optimizer, schedule, seed)
             for task in GAMMA
             for seed in SEEDS
             for optimizer in OPTIMIZERS
             for schedule in SCHEDULES
-            if (task, optimizer, schedule, seed) not in there
+            if (task, optimizer, schedule, seed) not in table.there
         ]
         with Progress(len(missing), show) as bar:
             for key in missing:
                 new = pd.DataFrame(curve(*key, steps)).assign(**dict(zip(keys, key, strict=True)))
-                rows = new if rows.empty else pd.concat([rows, new], ignore_index=True)
-                write_whole(path, rows.to_parquet(index=False, compression="zstd"))
+                table.add(new)
                 bar.finished(" ".join(map(str, key)))
                 bar.counter(1)(1)
-    return rows
+    return table.rows
 
 
 def curve(

@@ -10,7 +10,8 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from trainopt.harness.folder import read_manifest, write_manifest, write_whole, writing
+from trainopt.harness.folder import read_manifest, write_manifest, writing
+from trainopt.harness.growing import Growing
 from trainopt.harness.page import Report, Section, write_page
 from trainopt.harness.palette import TITLES
 from trainopt.harness.plots import RC, line, save
@@ -63,22 +64,15 @@ def _run(
 
 
 def _curves(steps: int, seeds: int, out: Path, say: Callable[[str], None]) -> pd.DataFrame:
-    path = out / "curves.parquet"
-    found: pd.DataFrame = pd.read_parquet(path) if path.exists() else pd.DataFrame()
+    table = Growing(out / "curves.parquet", ("function", "optimizer"))
     for name, make in rates.FUNCTIONS.items():
         for optimizer in rates.OPTIMIZERS:
-            there = (
-                not found.empty
-                and ((found.function == name) & (found.optimizer == optimizer)).any()
-            )
-            if there:
+            if (name, optimizer) in table.there:
                 continue
             say(f"{name}: {optimizer}")
             new = rates.curves(make(), optimizer, steps, seeds)
-            new = new.assign(function=name, optimizer=optimizer)
-            found = pd.concat([found, new], ignore_index=True)
-            write_whole(path, found.to_parquet(index=False, compression="zstd"))
-    return found
+            table.add(new.assign(function=name, optimizer=optimizer))
+    return table.rows
 
 
 def _slopes(found: pd.DataFrame) -> list[dict[str, Any]]:

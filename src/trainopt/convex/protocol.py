@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,17 @@ class Case:
         """
         dataset = load(self.data, self.scaling)  # type: ignore[arg-type]
         return Problem(self.name, dataset, MODELS[self.model], self.l2, self.batch)
+
+
+@cache
+def sizes(case: Case) -> dict[str, int]:
+    """Training rows n and weights d, out of the data, which are read once.
+
+    Raises:
+        InputError: the data aren't installed and can't be fetched.
+    """
+    problem = case.problem()
+    return {"n": problem.n, "d": problem.dim}
 
 
 @dataclass(frozen=True)

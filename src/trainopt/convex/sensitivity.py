@@ -14,7 +14,7 @@ import pandas as pd
 from trainopt.convex.batched import Batched, train_all
 from trainopt.convex.batched_steps import NORMALISED
 from trainopt.convex.conditioning import facts
-from trainopt.convex.protocol import Case
+from trainopt.convex.protocol import Case, sizes
 from trainopt.errors import InputError
 from trainopt.harness.folder import write_manifest, writing
 from trainopt.harness.growing import Growing
@@ -69,11 +69,10 @@ def run_sensitivity(cases: tuple[Case, ...], out: Path, show: bool) -> pd.DataFr
 def _work(case: Case) -> float:
     """About how much a case is: the small ones first, so that a part of the study says most."""
     try:
-        problem = case.problem()
+        size = sizes(case)
     except InputError:
         return 0.0
-    work: float = case.passes * problem.n / case.batch * (1000 + problem.dim)
-    return work
+    return case.passes * size["n"] / case.batch * (1000 + size["d"])
 
 
 def _grids(case: Case, optimizers: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -10,17 +10,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from trainopt.harness import palette
 from trainopt.harness.folder import write_whole
 from trainopt.harness.markdown import Cells, markdown
 from trainopt.harness.plots import RC
 
 TITLES = {
-    "diagonal": "Diagonal-TO",
-    "diagonal-normalised": "Diagonal-TO, normalised",
-    "rankone": "RankOne-TO",
-    "rankone-normalised": "RankOne-TO, normalised",
-    "full": "Full-TO",
-    "full-normalised": "Full-TO, normalised",
+    f"{name}{rule}": f"{palette.TITLES[name]}{words}"
+    for name in ("diagonal", "rankone", "full")
+    for rule, words in (("", ""), ("-normalised", ", normalised"))
 }
 DEFAULT = (0.01, 1.0)  # α and β of the constructors
 _SETTING = ["lr_schedule", "lr", "alpha", "beta"]

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pandas as pd
 
 from trainopt.convex.batched import Batched, Runs, train_all
 from trainopt.convex.conditioning import facts as facts_of
-from trainopt.convex.protocol import Case, Protocol, check_optimizers
+from trainopt.convex.protocol import Case, Protocol, check_optimizers, sizes
 from trainopt.convex.secant_runs import STARTS as SECANTS
 from trainopt.convex.secant_runs import train_secant
 from trainopt.convex.solvers import solver_rows
@@ -96,7 +96,7 @@ class Convex(World):
     def cost(self, unit: Unit) -> float:
         """About how many seconds a unit takes."""
         case = self._case(unit.problem)
-        size = _sizes(case)
+        size = sizes(case)
         steps = case.passes * size["n"] / case.batch
         if unit.optimizer in SECANTS:
             runs = case.trials * 2 + 24 if SECANTS[unit.optimizer] else 12
@@ -234,12 +234,6 @@ class Convex(World):
             "suboptimality": _listed(runs.suboptimality[0]),
             "estimator_error": _listed(runs.estimator_error[0]),
         }
-
-
-@cache
-def _sizes(case: Case) -> dict[str, int]:
-    problem = case.problem()
-    return {"n": problem.n, "d": problem.dim}
 
 
 @lru_cache(maxsize=2)

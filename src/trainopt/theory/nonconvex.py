@@ -24,16 +24,14 @@ from trainopt.deep.tasks import TASKS
 from trainopt.harness.folder import write_manifest, write_whole, writing
 from trainopt.harness.growing import Growing
 from trainopt.harness.markdown import Cells, markdown
+from trainopt.harness.palette import TITLES
 from trainopt.harness.progress import Progress
 from trainopt.harness.statistics import half_width
 
 FIRST, ROWS, BATCH, MU = 45, 256, 16, 30.0
 SEEDS = range(5)
 GAMMA = {"cnn": 0.1, "transformer": 0.3}  # γ at the start
-OPTIMIZERS = {
-    "diagonal": ("Diagonal-TO", DiagonalTO, 0.01),
-    "alpha0": ("TO, α = 0", DiagonalTO, 0.0),
-}
+OPTIMIZERS = {"diagonal": 0.01, "alpha0": 0.0}  # Diagonal-TO and its α
 SCHEDULES = {"theorem": "γ, α, β ∝ 1/(t + μ)", "root": "γ ∝ 1/√(t + μ)"}
 
 
@@ -98,14 +96,14 @@ def curve(
     torch.manual_seed(seed)
     model = built.model()
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    _, make, alpha = OPTIMIZERS[optimizer]
+    alpha = OPTIMIZERS[optimizer]
     theorem = schedule == "theorem"
     lr: Schedule = _inverse(GAMMA[task]) if theorem else InverseRoot(GAMMA[task], MU)
     rates: dict[str, Any] = {
         "alpha": _inverse(alpha) if theorem and alpha else alpha,
         "beta": _inverse(1.0) if theorem else 0.1,
     }
-    stepper = make([p for _, p in named], lr=lr, **rates)
+    stepper = DiagonalTO([p for _, p in named], lr=lr, **rates)
     watched = set(np.unique(np.geomspace(1, steps, 30).astype(int)).tolist())
     generator = torch.Generator().manual_seed(seed)
     total = weight = 0.0
@@ -189,7 +187,7 @@ def cells(table: pd.DataFrame) -> Cells:
         [
             TASKS[row["task"]].title,
             SCHEDULES[row["schedule"]],
-            OPTIMIZERS[row["optimizer"]][0],
+            TITLES[row["optimizer"]],
             f"{row['slope']:.2f}",
             f"{row['low']:.2f} to {row['high']:.2f}",
             f"{row['logarithmic']:.2f}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.optim import Optimizer
 
+from trainopt.convex import train
 from trainopt.convex.problem import Problem
 from trainopt.convex.protocol import Case, read_protocol
-from trainopt.convex.secant_runs import secant_passes
 from trainopt.convex.tables import best_settings
-from trainopt.convex.train import schedules_of
 from trainopt.harness.folder import read_manifest, write_manifest, write_whole, writing
 from trainopt.harness.markdown import markdown
 from trainopt.harness.optimizers import OPTIMIZERS, Settings
@@ -111,23 +109,8 @@ def _passes(
     problem: Problem, name: str, settings: Settings, seed: int, passes: int
 ) -> Iterator[tuple[Optimizer, Tensor]]:
     """Train; the optimizer and the weights after every pass."""
-    if name == "secant":
-        for secant, w, _ in secant_passes(problem, settings, seed, passes):
-            yield secant, w
-        return
-    w = problem.initial().requires_grad_()
-    optimizer = OPTIMIZERS[name].build([("w", w)], settings)
-    generator = torch.Generator().manual_seed(seed)
-    per_pass = math.ceil(problem.n / problem.batch_size)
-    schedules = schedules_of(settings, per_pass, per_pass * passes)
-    step = 0
-    for _ in range(passes):
-        for batch in problem.batches(generator):
-            rates = {rate: schedule(float(step)) for rate, schedule in schedules.items()}
-            optimizer.param_groups[0].update(rates)
-            (w.grad,) = torch.autograd.grad(problem.loss(w, batch), w)
-            optimizer.step()
-            step += 1
+    optimizer, w, read = train.begun(problem, OPTIMIZERS[name], settings, seed)
+    for _ in train.passes(problem, optimizer, w, read, passes, settings):
         yield optimizer, w
 
 

@@ -7,11 +7,12 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from trainopt.convex import train
 from trainopt.convex.batched import Runs
 from trainopt.convex.problems import Problem
+from trainopt.convex.train import Pass
 from trainopt.harness.optimizers import Settings, secant_estimate
 from trainopt.secant import ChunkSampler, SecantTO
 from trainopt.secant.plan import Followed
@@ -67,14 +68,14 @@ def _curve(
 ) -> list[tuple[float, float]]:
     """F − F* and ‖Ĝ − ∇F‖² after each pass, from the start on."""
     found = [(problem.objective(problem.initial()) - best, math.nan)]
-    for epoch, (optimizer, w, before) in enumerate(secant_passes(problem, settings, seed, passes)):
+    for epoch, (optimizer, w, done) in enumerate(secant_passes(problem, settings, seed, passes)):
         gap = error = math.nan
         if every_epoch or epoch == passes - 1:
             gap = problem.objective(w) - best
             gap = gap if math.isfinite(gap) else math.inf
         if every_epoch:
-            assert w.grad is not None
-            miss = secant_estimate(optimizer, w, w.grad) - problem.full_gradient(before)
+            estimate = secant_estimate(optimizer, w, done.gradient)
+            miss = estimate - problem.full_gradient(done.before)
             error = miss.square().sum().item() if math.isfinite(gap) else math.inf
         found.append((gap, error))
     return found
@@ -86,8 +87,8 @@ def secant_passes(
     seed: int,
     passes: int,
     read: ChunkSampler | Followed | None = None,
-) -> Iterator[tuple[SecantTO, Tensor, Tensor]]:
-    """Train; after each pass yield the optimizer, the weights, and those before its last step.
+) -> Iterator[tuple[SecantTO, Tensor, Pass]]:
+    """Train; after each pass yield the optimizer, the weights, and how the pass ended.
 
     Args:
         problem: what to train.
@@ -101,10 +102,5 @@ def secant_passes(
     read = read or sampler(problem, chunks, seed)
     w = problem.initial().requires_grad_()
     optimizer = SecantTO([w], read, **own)
-    for _ in range(passes):
-        for step, rows in enumerate(read, 1):
-            if step == optimizer.plan.steps:  # the last one of the pass
-                before = w.detach().clone()
-            (w.grad,) = torch.autograd.grad(problem.loss(w, torch.tensor(rows)), w)
-            optimizer.step()
-        yield optimizer, w, before
+    for done in train.passes(problem, optimizer, w, read, passes):
+        yield optimizer, w, done

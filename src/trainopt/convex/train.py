@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -55,47 +57,29 @@ def train(
         val_accuracy (NaN for a regression) and state_bytes. When the objective is no longer
         finite, the run has diverged: losses and errors are inf from there on.
     """
-    w = problem.initial().requires_grad_()
-    generator = torch.Generator().manual_seed(seed)
-    chunks = ChunkSampler(problem.n, problem.batch_size, seed=seed) if entry.in_chunks else None
-    optimizer = entry.build([("w", w)], settings, chunks)
-    per_epoch = math.ceil(problem.n / problem.batch_size)
-    schedules = schedules_of(settings, per_epoch, per_epoch * epochs)
+    optimizer, w, read = begun(problem, entry, settings, seed)
+    per_epoch = steps_of(problem)
     named = {
         "problem": problem.name,
         "optimizer": entry.name,
         "settings": json.dumps(settings, sort_keys=True),
         "seed": seed,
     }
-    rows: list[Row] = []
-    step, seconds, error = 0, 0.0, math.nan
-    for epoch in range(epochs + 1):
-        batches = _pass(problem, generator, chunks) if epoch > 0 else []
-        for i, batch in enumerate(batches):
-            last = i == len(batches) - 1
-            before = w.detach().clone() if last else None
-            start = time.perf_counter()
-            rates = {name: schedule(float(step)) for name, schedule in schedules.items()}
-            group = optimizer.param_groups[0]
-            group.update(rates)
-            if "keep_estimate" in group:  # a Trainable Optimizer's
-                group["keep_estimate"] = last
-            gradient = _step(problem, optimizer, w, batch)
-            seconds += time.perf_counter() - start
-            step += 1
-            if before is not None:
-                miss = entry.direction(optimizer, w, gradient) - problem.full_gradient(before)
-                error = miss.square().sum().item()
-        rows.append(
-            {
-                **named,
-                "step": step,
-                "epoch": epoch,
-                "seconds": seconds,
-                **_judged(problem, optimizer, w, best, error),
-                "state_bytes": state_bytes(optimizer),
-            }
-        )
+
+    def row(epoch: int, seconds: float, error: float) -> Row:
+        return {
+            **named,
+            "step": epoch * per_epoch,
+            "epoch": epoch,
+            "seconds": seconds,
+            **_judged(problem, optimizer, w, best, error),
+            "state_bytes": state_bytes(optimizer),
+        }
+
+    rows = [row(0, 0.0, math.nan)]
+    for done in passes(problem, optimizer, w, read, epochs, settings):
+        miss = entry.direction(optimizer, w, done.gradient) - problem.full_gradient(done.before)
+        rows.append(row(len(rows), done.seconds, miss.square().sum().item()))
         if not math.isfinite(rows[-1]["train_loss"]):
             break
     for epoch in range(len(rows), epochs + 1):
@@ -103,22 +87,104 @@ def train(
     return rows
 
 
-def schedules_of(settings: Settings, per_epoch: int, steps: int) -> dict[str, Schedule]:
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What is known at the end of a pass over the data.
+
+    Attributes:
+        before: the weights before its last step.
+        gradient: the mini-batch gradient of that step.
+        seconds: of training since the start.
+    """
+
+    before: Tensor
+    gradient: Tensor
+    seconds: float
+
+
+class Shuffled:
+    """The mini-batches of one pass after another, all rows in random order.
+
+    Args:
+        problem: whose rows are read.
+        seed: of the order.
+    """
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        self._problem = problem
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Draw the next pass."""
+        return iter(self._problem.batches(self._generator))
+
+
+Read: TypeAlias = Iterable[Tensor] | Iterable[list[int]]
+"""The row numbers of each mini-batch of a pass; the next pass when iterated again."""
+
+
+def begun(
+    problem: Problem, entry: Entry, settings: Settings, seed: int
+) -> tuple[Optimizer, Tensor, Read]:
+    """The optimizer of a run, the weights at their initial point, and how the rows are read."""
+    w = problem.initial().requires_grad_()
+    chunks = ChunkSampler(problem.n, problem.batch_size, seed=seed) if entry.in_chunks else None
+    return entry.build([("w", w)], settings, chunks), w, chunks or Shuffled(problem, seed)
+
+
+def passes(
+    problem: Problem,
+    optimizer: Optimizer,
+    w: Tensor,
+    read: Read,
+    count: int,
+    settings: Settings | None = None,
+) -> Iterator[Pass]:
+    """Train; yield after every pass. Every run that isn't one of a batch of runs is this loop.
+
+    Args:
+        problem: what to train.
+        optimizer: of `w`.
+        w: the weights, changed in place.
+        read: the rows.
+        count: of passes.
+        settings: of the optimizer, of which those with a schedule are set at every step.
+    """
+    per_pass = steps_of(problem)
+    schedules = _schedules(settings or {}, per_pass, per_pass * count)
+    group = optimizer.param_groups[0]
+    seconds, step = 0.0, 0
+    for _ in range(count):
+        for number, rows in enumerate(read, 1):
+            last = number == per_pass
+            if last:
+                before = w.detach().clone()
+            start = time.perf_counter()
+            group.update({name: schedule(float(step)) for name, schedule in schedules.items()})
+            if "keep_estimate" in group:  # a Trainable Optimizer's
+                group["keep_estimate"] = last
+            (w.grad,) = torch.autograd.grad(problem.loss(w, torch.as_tensor(rows)), w)
+            if last:
+                gradient = w.grad.clone()  # some optimizers write into it
+            optimizer.step()
+            seconds += time.perf_counter() - start
+            step += 1
+        yield Pass(before, gradient, seconds)
+
+
+def steps_of(problem: Problem) -> int:
+    """The mini-batches of a pass."""
+    steps: int = math.ceil(problem.n / problem.batch_size)
+    return steps
+
+
+def _schedules(settings: Settings, per_epoch: int, steps: int) -> dict[str, Schedule]:
     """The rates that change on the way, by name, for a run of so many steps."""
     return {
         rate: SCHEDULES[settings[f"{rate}_schedule"]](settings[rate], per_epoch, steps)
         for rate in ("lr", "beta")
         if f"{rate}_schedule" in settings
     }
-
-
-def _pass(
-    problem: Problem, generator: torch.Generator, chunks: ChunkSampler | None
-) -> list[Tensor]:
-    """The mini-batches of a pass."""
-    if chunks is None:
-        return problem.batches(generator)
-    return [torch.tensor(rows) for rows in chunks]
 
 
 def seconds_per_epoch(problem: Problem, entry: Entry, steps: int = 3) -> float:
@@ -131,26 +197,22 @@ def seconds_per_epoch(problem: Problem, entry: Entry, steps: int = 3) -> float:
     chunks = ChunkSampler(problem.n, problem.batch_size) if entry.in_chunks else None
     # A few steps aren't a pass, which a sampler would be watched for.
     optimizer = entry.build([("w", w)], entry.start, None if chunks is None else chunks.plan)
-    batch = _pass(problem, torch.Generator().manual_seed(0), chunks)[0]
-    _step(problem, optimizer, w, batch)
+    batch = torch.as_tensor(next(iter(chunks or Shuffled(problem, 0))))
+
+    def step() -> None:
+        (w.grad,) = torch.autograd.grad(problem.loss(w, batch), w)
+        optimizer.step()
+
+    step()
     start = time.perf_counter()
     for _ in range(steps):
-        _step(problem, optimizer, w, batch)
+        step()
     middle = time.perf_counter()
     _judged(problem, optimizer, w, 0.0, 0.0)
     problem.full_gradient(w)
     end = time.perf_counter()
-    training: float = (middle - start) / steps * math.ceil(problem.n / problem.batch_size)
+    training: float = (middle - start) / steps * steps_of(problem)
     return training + end - middle
-
-
-def _step(problem: Problem, optimizer: Optimizer, w: Tensor, batch: Tensor) -> Tensor:
-    """Take a step; return the gradient as it was before, since some optimizers write into it."""
-    optimizer.zero_grad()
-    (gradient,) = torch.autograd.grad(problem.loss(w, batch), w)
-    w.grad = gradient.clone()
-    optimizer.step()
-    return gradient
 
 
 def _judged(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .forms import Blocks, Dense, Diagonal, Form, Kronecker, Left, LowRank, RankOne, Zero
     from .learning import Centred, Gradient, Normalised, Weights
     from .optim import TO, DiagonalTO, Estimator, FullTO, Guard, InstabilityError, RankOneTO
-    from .schedules import Constant, Exponential, InverseTime, Schedule
+    from .schedules import Constant, Cosine, Exponential, InverseTime, Schedule
     from .secant import ChunkSampler, SecantTO
 
 __version__ = "0.1.0"
@@ -29,6 +29,7 @@ __all__ = [
     "ChunkSampler",
     "Condition",
     "Constant",
+    "Cosine",
     "Dense",
     "Diagonal",
     "DiagonalTO",

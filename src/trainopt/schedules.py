@@ -154,6 +154,34 @@ class Exponential(Schedule):
         return self.initial * growth if self.initial else 0.0
 
 
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Half a cosine wave from `initial` down to `end` at step `steps`, and `end` from then on.
+
+    Args:
+        initial: the first rate, finite and ≥ 0.
+        steps: when the last rate is reached, finite and > 0.
+        end: the last rate, finite and ≥ 0. Default: 0.
+    """
+
+    initial: float
+    steps: float
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self, "initial", self.initial >= 0, "≥ 0")
+        _check(self, "steps", self.steps > 0, "> 0")
+        _check(self, "end", self.end >= 0, "≥ 0")
+
+    def __call__(self, t: float | Tensor) -> float | Tensor:
+        """Return end + (initial − end) · (1 + cos(π · min(t / steps, 1))) / 2."""
+        if isinstance(t, Tensor):
+            wave: float | Tensor = torch.cos(math.pi * torch.clamp(t / self.steps, max=1.0))
+        else:
+            wave = math.cos(math.pi * min(t / self.steps, 1.0))
+        return self.end + (self.initial - self.end) * (1 + wave) / 2
+
+
 def _check(schedule: Schedule, name: str, holds: bool, allowed: str) -> None:
     value = getattr(schedule, name)
     if not (math.isfinite(value) and holds):
@@ -165,4 +193,4 @@ def _check(schedule: Schedule, name: str, holds: bool, allowed: str) -> None:
 
 
 # `torch.load` refuses unknown globals. The classes are in checkpoints of earlier versions.
-torch.serialization.add_safe_globals([_restored, Constant, InverseTime, Exponential])
+torch.serialization.add_safe_globals([_restored, Constant, InverseTime, Exponential, Cosine])

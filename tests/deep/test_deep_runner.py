@@ -9,9 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from trainopt.deep.runner import Plan, evaluate, full_gradient, train
-from trainopt.deep.schedules import factor
 from trainopt.harness.names import optimizers_of
-from trainopt.harness.optimizers import OPTIMIZERS
+from trainopt.harness.optimizers import OPTIMIZERS, SCHEDULES
 
 SETTINGS = {
     "lr": 0.05,
@@ -123,11 +122,12 @@ def test_evaluation_counts_right_targets():
     assert accuracy == (logits.argmax(1) == task.validation.targets).float().mean().item()
 
 
-@pytest.mark.parametrize("name", ["constant", "cosine", "exponential"])
+@pytest.mark.parametrize("name", ["constant", "cosine", "exponential", "inverse"])
 def test_schedules_start_at_one_and_end_at_their_end(name):
-    values = [factor(name, step, 50) for step in range(50)]
+    rate = SCHEDULES[name](1.0, 10, 49)
+    values = [rate(float(step)) for step in range(50)]
     assert values[0] == 1
-    assert values[-1] == pytest.approx(1 if name == "constant" else 0.01)
+    assert values[-1] == pytest.approx({"constant": 1, "inverse": 10 / 59}.get(name, 0.01))
     assert values == sorted(values, reverse=True)
 
 

@@ -10,7 +10,16 @@ import pytest
 import torch
 from common import VARIANTS, assert_same, make_params, train
 
-from trainopt import Constant, DiagonalTO, Exponential, FullTO, InverseTime, RankOneTO, Schedule
+from trainopt import (
+    Constant,
+    Cosine,
+    DiagonalTO,
+    Exponential,
+    FullTO,
+    InverseTime,
+    RankOneTO,
+    Schedule,
+)
 from trainopt import memory as memory_module
 from trainopt.memory import available_bytes, human_bytes
 from trainopt.settings import rate_at
@@ -127,7 +136,12 @@ def test_human_bytes(count, text):
     assert human_bytes(count) == text
 
 
-SCHEDULES = [Constant(0.3), InverseTime(2.0, 5.0), Exponential(0.5, 0.9, every=4)]
+SCHEDULES = [
+    Constant(0.3),
+    InverseTime(2.0, 5.0),
+    Exponential(0.5, 0.9, every=4),
+    Cosine(0.5, 8.0, 0.1),
+]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -146,6 +160,8 @@ def test_schedule_values():
     assert InverseTime(2.0, 5.0)(5.0) == 0.2
     decay = Exponential(0.5, 0.1, every=4)
     assert [decay(t) for t in (0, 3, 4, 8)] == pytest.approx([0.5, 0.5, 0.05, 0.005])
+    wave = Cosine(0.5, 8, end=0.1)
+    assert [wave(t) for t in (0, 4, 8, 99)] == pytest.approx([0.5, 0.3, 0.1, 0.1])
 
 
 @pytest.mark.parametrize(
@@ -155,6 +171,8 @@ def test_schedule_values():
         (lambda: InverseTime(1.0, 0.0), "mu=0.0"),
         (lambda: InverseTime(float("nan")), "c=nan"),
         (lambda: Exponential(1.0, 0.0), "factor=0.0"),
+        (lambda: Cosine(1.0, 0), "steps=0"),
+        (lambda: Cosine(1.0, 9, end=-0.1), "end=-0.1"),
         (lambda: Exponential(1.0, 0.5, every=0), "every=0"),
         (lambda: Exponential(1.0, 0.5, every=1.5), "every=1.5"),
     ],

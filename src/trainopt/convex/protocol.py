@@ -16,7 +16,7 @@ from trainopt.data import load
 from trainopt.data.sources import SOURCES
 from trainopt.errors import InputError, did_you_mean
 from trainopt.harness.names import optimizers_of
-from trainopt.harness.optimizers import OPTIMIZERS, SCHEDULES, Settings
+from trainopt.harness.optimizers import OPTIMIZERS, Settings
 from trainopt.harness.protocol_file import (
     Fault,
     at_least_one,
@@ -182,9 +182,7 @@ def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
     return Protocol(
         cases=tuple(cases),
         spaces={
-            name: {
-                setting: distribution(setting, values, SCHEDULES) for setting, values in own.items()
-            }
+            name: {setting: distribution(setting, values) for setting, values in own.items()}
             for name, own in ranges.items()
         },
         starts=starts,

@@ -11,7 +11,6 @@ from typing import Any, get_args
 from optuna.distributions import BaseDistribution
 
 from trainopt.deep.runner import Plan
-from trainopt.deep.schedules import SCHEDULES
 from trainopt.deep.tasks import Size, task_named
 from trainopt.errors import InputError
 from trainopt.harness.names import optimizers_of
@@ -163,7 +162,7 @@ def _protocol(table: dict[str, Any], size: Size, quick: bool) -> Protocol:
         ),
         spaces={
             name: {
-                setting: distribution(setting, values, SCHEDULES)
+                setting: distribution(setting, values)
                 for setting, values in settings_of(table, "space", name, settings).items()
             }
             for name, settings in searched.items()

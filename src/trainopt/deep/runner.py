@@ -15,10 +15,9 @@ from torch.optim import Optimizer
 
 from trainopt import Estimated
 from trainopt.deep.alignment import alignment
-from trainopt.deep.schedules import factor
 from trainopt.deep.task import CROSS_ENTROPY, Loss, Ready, Rows, mean_loss
 from trainopt.harness.memory_use import state_bytes
-from trainopt.harness.optimizers import Entry, Named, Settings
+from trainopt.harness.optimizers import SCHEDULES, Entry, Named, Settings
 
 Row = dict[str, Any]
 
@@ -49,6 +48,10 @@ class Plan:
         """A plan with evenly spread marks, and a probe at every so many of them."""
         at = tuple(sorted({max(1, round(steps * (i + 1) / marks)) for i in range(marks)}))
         return cls(steps, batch, at, at[probe_every - 1 :: probe_every])
+
+    def pass_of(self, rows: Rows) -> int:
+        """The steps of a pass over the rows."""
+        return max(1, len(rows) // self.batch)
 
     def only_end(self) -> Plan:
         """The same, judged at its end only."""
@@ -86,6 +89,8 @@ def train(
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     optimizer = entry.build(named, settings)
     base = [group["lr"] for group in optimizer.param_groups]
+    # Its last step is the last one of the run.
+    factor = SCHEDULES[settings["lr_schedule"]](1.0, plan.pass_of(task.train), plan.steps - 1 or 1)
     batches = _batches(task.train, plan.batch, seed)
     rows: list[Row] = []
     clock = time.perf_counter if device.type == "cuda" else time.process_time
@@ -116,7 +121,7 @@ def train(
         batch = next(batches)
         start = clock()
         for group, lr in zip(optimizer.param_groups, base, strict=True):
-            group["lr"] = lr * factor(settings["lr_schedule"], step, plan.steps)
+            group["lr"] = lr * factor(float(step))
             if "keep_estimate" in group:  # a Trainable Optimizer on its own
                 group["keep_estimate"] = probed
         optimizer.zero_grad()

@@ -23,7 +23,7 @@ from trainopt.harness.combined import Combined
 from trainopt.harness.names import BASELINE, DEFAULT, OPTIMIZER_TITLES, optimizers_of
 from trainopt.harness.names import OPTIMIZERS as NAMES
 from trainopt.optim import DiagonalTO, FullTO, RankOneTO
-from trainopt.schedules import Constant, Exponential, InverseTime, Schedule
+from trainopt.schedules import Constant, Cosine, Exponential, InverseTime, Schedule
 from trainopt.secant import ChunkSampler, Plan, SecantTO
 
 Settings = dict[str, Any]
@@ -33,12 +33,14 @@ Named: TypeAlias = Sequence[tuple[str, Tensor]]
 Direction: TypeAlias = Callable[[Any, Tensor, Tensor], Tensor]
 """(optimizer, parameter, its mini-batch gradient) to the estimate of its full gradient."""
 
+_END = 0.01  # part of the first rate that is left at the end
 # name -> a rate over time, from its first value, the steps of an epoch and of the run. A setting
 # `x_schedule` says how the setting `x` changes.
 SCHEDULES: dict[str, Callable[[float, int, int], Schedule]] = {
     "constant": lambda rate, epoch, total: Constant(rate),
     "inverse": lambda rate, epoch, total: InverseTime(rate * epoch, epoch),
-    "exponential": lambda rate, epoch, total: Exponential(rate, 0.01 ** (1 / total)),
+    "exponential": lambda rate, epoch, total: Exponential(rate, _END ** (1 / total)),
+    "cosine": lambda rate, epoch, total: Cosine(rate, total, _END * rate),
 }
 
 
@@ -51,7 +53,7 @@ def _range(low: float, high: float) -> BaseDistribution:
 # alone has averages that may lengthen with time, as its theory wants: β ~ 1/t.
 _SPACE: dict[str, BaseDistribution] = {
     "lr": _range(1e-3, 30.0),
-    "lr_schedule": CategoricalDistribution(list(SCHEDULES)),
+    "lr_schedule": CategoricalDistribution(["constant", "inverse", "exponential"]),
     "alpha": _range(1e-5, 1.0),
     "beta": _range(0.01, 1.0),
     "beta_schedule": CategoricalDistribution(["constant", "inverse"]),

@@ -14,6 +14,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from trainopt.errors import InputError, did_you_mean
+from trainopt.harness.optimizers import SCHEDULES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -149,13 +150,12 @@ def settings_of(
     return {name: said[name] for name in settings}
 
 
-def distribution(name: str, values: Any, schedules: Collection[str]) -> BaseDistribution:
+def distribution(name: str, values: Any) -> BaseDistribution:
     """How a setting is searched: between two numbers, by their logarithm; else among the values.
 
     Args:
         name: of the setting.
         values: what the protocol says: a pair of numbers is a range, another list is a choice.
-        schedules: the names that a setting `x_schedule` may have.
 
     Raises:
         Fault: it is neither.
@@ -164,11 +164,11 @@ def distribution(name: str, values: Any, schedules: Collection[str]) -> BaseDist
         raise Fault(f"has {name} = {values!r}: give a range [low, high], or a list of choices.")
     if name.endswith("_schedule"):
         for value in values:
-            if value not in schedules:
-                hint = did_you_mean(str(value), schedules)
+            if value not in SCHEDULES:
+                hint = did_you_mean(str(value), SCHEDULES)
                 raise Fault(
                     f"has {name} = {values}, and there is no schedule {value}: {hint}choose some "
-                    f"of {', '.join(schedules)}."
+                    f"of {', '.join(SCHEDULES)}."
                 )
         return CategoricalDistribution(values)
     numbers = [value for value in values if _is_number(value)]

@@ -95,7 +95,7 @@ def test_the_page_says_what_was_found_on_new_data():
 
 def test_the_speed_page_says_what_was_measured():
     page = (ROOT / "docs" / "speed.md").read_text()
-    for row in pd.read_csv(ROOT / "results" / "step" / "step.csv").itertuples():
+    for row in pd.read_csv(ROOT / "results" / "speed" / "step.csv").itertuples():
         measured = f"{row.ms:.3g} | {row.gb_per_s:.3g} | {100 * row.of_limit:.0f} %"
         assert f"| {row.workload} | {row.contender} | {measured} |" in page
 
@@ -127,7 +127,7 @@ def test_the_readme_repeats_the_pages():
     assert len(verdicts) > 5
     for line in verdicts:
         assert line in page
-    table = pd.read_csv(ROOT / "results" / "step" / "step.csv").set_index("contender")
+    table = pd.read_csv(ROOT / "results" / "speed" / "step.csv").set_index("contender")
     for name in ("AdamW, fused", "Diagonal-TO, fused", "RankOne-TO, fused"):
         (cells,) = re.findall(rf"^\| {name} \|(.*)\|$", readme, re.MULTILINE)
         measured = [f"{ms:.3g}" for ms in table.loc[name].ms]

@@ -105,7 +105,7 @@ def compare(
     epochs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Passes over the data per run. Default: 10; a deep task has its steps."
+            min=1, help="Passes over the data per run. Default: 10; of a deep task its protocol's."
         ),
     ] = None,
     seeds: Annotated[
@@ -155,18 +155,23 @@ def compare(
     if out is None:
         out = Path("runs") / (problem if data is None else f"{data.stem}-{problem}")
     if problem in TASKS:
-        not_for_tasks = {
-            "--epochs": epochs, "--data": data, "--target": target, "--l2": l2,
-            "--batch-size": batch_size,
-        }  # fmt: skip
-        refuse(
-            not_for_tasks,
-            f"{problem} is a deep task, whose runs a protocol describes: change a copy of "
-            "src/trainopt/protocols/deep.toml, give it with --protocol, and leave out",
-        )
-        from trainopt.deep.cli import compare_task
+        linear = {"--data": data, "--target": target, "--l2": l2}
+        refuse(linear, f"{problem} is a deep task: leave out")
+        from trainopt.deep.cli import run_and_show
+        from trainopt.deep.comparison import size_named, task_world
+        from trainopt.harness.optimizers import names_in
 
-        compare_task(problem, optimizers, tune, seeds, out, storage, size or "auto", protocol)
+        world = task_world(
+            problem,
+            None if optimizers is None else names_in(optimizers),
+            epochs=epochs,
+            batch_size=batch_size,
+            seeds=seeds,
+            tune=tune,
+            size=size_named(size or "auto"),
+            protocol=protocol,
+        )
+        run_and_show(world, out, storage, workers=None)
         return
     refuse({"--size": size, "--protocol": protocol}, f"{problem} is no deep task: leave out")
     from trainopt.comparison import compare as run_comparison

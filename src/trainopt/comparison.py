@@ -51,7 +51,7 @@ def compare(
             - loss: loss(outputs, targets), the mean over a mini-batch.
         optimizers: names from `trainopt list`, the α = 0 baseline is always added; None takes some,
             and all for a deep task.
-        epochs: passes over the data per run. Default: 10; a deep task has its steps.
+        epochs: passes over the data per run. Default: 10; a deep task's protocol says its steps.
         seeds: final runs per optimizer, with the seeds 0, 1, …, which tuning never sees. Default:
             5 for a linear problem, else 3, a deep task's protocol has its own.
         tune: trials per optimizer; 0 takes the starting settings as they are. Default: 16 for a
@@ -94,11 +94,9 @@ def compare(
             storage=storage,
             progress=progress,
         )
-    from trainopt.deep.comparison import finished, size_named
-    from trainopt.deep.own import named, own_world
-    from trainopt.deep.protocol import read_protocol
+    from trainopt.deep.comparison import finished, size_named, task_world
+    from trainopt.deep.own import own_world
     from trainopt.deep.report import write_report
-    from trainopt.deep.world import Deep
     from trainopt.harness.optimizers import names_in
 
     names = None if optimizers is None else names_in(optimizers)
@@ -108,11 +106,17 @@ def compare(
         if value is not None and value < least:
             raise InputError(f"{name} is {value}: give at least {least}.")
     if isinstance(problem, str):
-        not_for_tasks = {"epochs": epochs, "batch_size": batch_size, **linear}
-        refuse(not_for_tasks, f"{problem} is a deep task, whose runs a protocol says: leave out")
-        path = None if protocol is None else Path(protocol)
-        study = read_protocol(path, size=size_named(size or "auto")).only([problem])
-        world = Deep(study.with_counts(names, tune, seeds))
+        refuse(linear, f"{problem} is a deep task: leave out")
+        world = task_world(
+            problem,
+            names,
+            epochs=epochs,
+            batch_size=batch_size,
+            seeds=seeds,
+            tune=tune,
+            size=size_named(size or "auto"),
+            protocol=None if protocol is None else Path(protocol),
+        )
     else:
         refuse({**linear, "protocol": protocol}, "The problem is a function: leave out")
         world = own_world(
@@ -126,10 +130,7 @@ def compare(
         )
     # In this process: others would run the caller's script again, and may not know its function.
     workers = 0
-    with (
-        tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder,
-        nullcontext() if isinstance(problem, str) else named(world),
-    ):
+    with tempfile.TemporaryDirectory() if out is None else nullcontext(str(out)) as folder:
         results = finished(world, Path(folder), storage, workers, progress)
         if out is not None:
             write_report(results, Path(out))

@@ -164,7 +164,20 @@ def test_from_python_no_process_is_started(protocol_file, monkeypatch):
 
 
 def test_compare_takes_a_deep_task_and_says_what_it_doesnt_take():
-    done = CliRunner().invoke(app, ["compare", "cnn", "--epochs", "3"])
+    done = CliRunner().invoke(app, ["compare", "cnn", "--l2", "3"])
     assert done.exit_code == 2
-    assert "cnn is a deep task" in done.stderr
-    assert "leave out --epochs" in done.stderr
+    assert "cnn is a deep task: leave out --l2" in done.stderr
+
+
+def test_a_deep_task_takes_epochs_and_a_batch_size(protocol_file, tmp_path):
+    small = {"protocol": protocol_file, "size": "cpu", "tune": 0, "seeds": 1}
+    for number, (given, steps, batch) in enumerate(
+        (({"epochs": 1, "batch_size": 400}, None, 400), ({"batch_size": 32}, 4, 32))
+    ):
+        out = tmp_path / str(number)
+        trainopt.compare("cnn", "adamw", out=out, **given, **small)
+        end = pd.read_parquet(out / "runs.parquet").iloc[-1]
+        assert end.examples == end.step * batch
+        rows = json.loads((out / "run.json").read_text())["tasks"]["cnn"]["rows"]["train"]
+        # A pass without its last, partial batch; else the protocol's 8 steps of 16 rows.
+        assert end.step == (steps or rows // batch)

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import Dataset, TensorDataset
 
 from trainopt import InputError, compare
+from trainopt.reports import report
 
 X, Y = (torch.tensor(part, dtype=torch.float32) for part in load_diabetes(return_X_y=True))
 X, Y = X / X.std(0), ((Y - Y.mean()) / Y.std())[:, None]
@@ -55,7 +56,10 @@ def test_its_numbers_are_those_of_a_loop(tmp_path):
     assert found.val_loss.tolist() == pytest.approx(ends, rel=1e-5)
     assert table.val_loss["momentum"] == pytest.approx(sum(ends) / 2, rel=1e-5)
     assert found.val_accuracy.isna().all()  # a regression has none
-    assert "regression" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "regression" in page
+    report(tmp_path)  # by another process, which doesn't know the function
+    assert (tmp_path / "report.html").read_text() == page
     again = final(regression, out=tmp_path)
     pd.testing.assert_frame_equal(again, table)  # seconds too: nothing was run
     with pytest.raises(InputError, match="holds results of another protocol"):
@@ -113,7 +117,7 @@ def test_options_of_other_problems_are_refused():
         compare(regression, "full")
     with pytest.raises(InputError, match="batch_size is 1000, and regression has 226 training"):
         final(regression, batch_size=1000)
-    with pytest.raises(InputError, match="cnn is a deep task, whose runs a protocol says: leave"):
-        compare("cnn", epochs=3)
+    with pytest.raises(InputError, match="cnn is a deep task: leave out l2"):
+        compare("cnn", l2=0.1)
     with pytest.raises(InputError, match="no deep task: leave out size"):
         compare("wine-softmax", size="cpu")

@@ -13,7 +13,7 @@ import pytest
 from trainopt.reports import report
 
 RESULTS = Path(__file__).parents[2] / "results"
-DRAWN = ["memory", "step", "theory", "digits-softmax", "deep"]
+DRAWN = ["memory", "speed", "theory", "digits-softmax", "deep"]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 AXE = importlib.util.find_spec("axe_core_python")
 

@@ -1,7 +1,4 @@
-"""The command `trainopt study deep`, and what `trainopt compare` does with a deep task.
-
-What they do is imported when they run.
-"""
+"""The command `trainopt study deep`, which imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from trainopt.errors import InputError
 from trainopt.stopping import resumable
 
 if TYPE_CHECKING:
-    from trainopt.deep.protocol import Protocol
+    from trainopt.deep.world import Deep
 
 
 def deep(
@@ -49,39 +46,20 @@ def deep(
     """
     from trainopt.deep.comparison import size_named
     from trainopt.deep.protocol import read_protocol
+    from trainopt.deep.world import Deep
 
     chosen = read_protocol(protocol, size=size_named(size), quick=quick)
     if tasks is not None:
-        chosen = chosen.only(_names(tasks, "task"))
+        names = [name.strip() for name in tasks.split(",") if name.strip()]
+        if not names:
+            raise InputError("No task is named: give names from `trainopt list`.")
+        chosen = chosen.only(names)
     folder = out or Path("runs") / ("deep-quick" if quick else "deep")
-    run_and_show(chosen, folder, storage, workers, only_report)
-
-
-def compare_task(
-    task: str,
-    optimizers: str | None,
-    trials: int | None,
-    seeds: int | None,
-    out: Path,
-    storage: str | None,
-    size: str,
-    path: Path | None,
-) -> None:
-    """Run one deep task by the study's protocol, with other optimizers or counts where given.
-
-    Raises:
-        InputError: something given can't be used.
-    """
-    from trainopt.deep.comparison import size_named
-    from trainopt.deep.protocol import read_protocol
-
-    protocol = read_protocol(path, size=size_named(size)).only([task])
-    names = None if optimizers is None else _names(optimizers, "optimizer")
-    run_and_show(protocol.with_counts(names, trials, seeds), out, storage, None, False)
+    run_and_show(Deep(chosen), folder, storage, workers, only_report)
 
 
 def run_and_show(
-    protocol: Protocol, out: Path, storage: str | None, workers: int | None, only_report: bool
+    world: Deep, out: Path, storage: str | None, workers: int | None, only_report: bool = False
 ) -> None:
     """Run what is missing, write the report of what is finished, and print its tables.
 
@@ -91,7 +69,6 @@ def run_and_show(
     from trainopt.deep.comparison import finished
     from trainopt.deep.report import draw_report
     from trainopt.deep.tables import Results
-    from trainopt.deep.world import Deep
     from trainopt.harness.run import export
     from trainopt.harness.secrets import shown
 
@@ -99,15 +76,8 @@ def run_and_show(
         raise InputError(f"{out} holds nothing to report on: leave out --only-report to run it.")
     with resumable(out if storage is None else shown(storage)):
         if only_report:
-            export(Deep(protocol), out, storage)
-            results = Results.load(out, protocol)
+            export(world, out, storage)
+            results = Results.load(out, world.protocol)
         else:
-            results = finished(Deep(protocol), out, storage, workers, show=True)
+            results = finished(world, out, storage, workers, show=True)
         draw_report(results, out)
-
-
-def _names(text: str, kind: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise InputError(f"No {kind} is named: give names from `trainopt list`.")
-    return names

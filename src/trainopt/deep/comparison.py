@@ -2,13 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from trainopt.deep.protocol import read_protocol
 from trainopt.deep.tables import Results
-from trainopt.deep.tasks import Size
+from trainopt.deep.tasks import Size, task_named
 from trainopt.deep.world import Deep, device_of
 from trainopt.harness.provenance import cores
 from trainopt.harness.run import run
+
+
+def task_world(
+    task: str,
+    optimizers: Sequence[str] | None,
+    *,
+    epochs: int | None,
+    batch_size: int | None,
+    seeds: int | None,
+    tune: int | None,
+    size: Size,
+    protocol: Path | None,
+) -> Deep:
+    """A study of one task; what is None is as the protocol says.
+
+    Args:
+        task: its name.
+        optimizers: names.
+        epochs: passes over the training rows.
+        batch_size: rows in a mini-batch; without `epochs`, the passes stay as many.
+        seeds: final runs per optimizer.
+        tune: trials per optimizer.
+        size: of the task.
+        protocol: a file; None: the committed one.
+
+    Raises:
+        InputError: something given can't be used, or a part of the task is missing.
+    """
+    study = read_protocol(protocol, size=size).only([task])
+    if epochs is not None or batch_size is not None:
+        rows, plan = len(task_named(task).build(size).train), study.budgets[0].plan
+        batch = batch_size or plan.batch
+        steps = epochs * (rows // batch) if epochs else max(1, plan.steps * plan.batch // batch)
+        study = study.planned(task, rows, steps, batch)
+    return Deep(study.with_counts(optimizers, tune, seeds))
 
 
 def finished(

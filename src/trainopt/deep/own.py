@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -14,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset, default_collate
 
-from trainopt.deep.protocol import Budget, read_protocol
-from trainopt.deep.runner import Plan
+from trainopt.deep.protocol import read_protocol
 from trainopt.deep.task import Loss, Ready, Rows, split
-from trainopt.deep.tasks import TASKS, Size, Task
+from trainopt.deep.tasks import TASKS, Size
 from trainopt.deep.world import Deep, device_of
 from trainopt.errors import InputError
 
@@ -57,35 +55,14 @@ def own_world(
     """
     name = _name(problem)
     ready = _ready(problem, name)
-    if batch_size > len(ready.train):
-        raise InputError(
-            f"batch_size is {batch_size}, and {name} has {len(ready.train)} training rows: give "
-            "at most as many."
-        )
-    plan = Plan.of(epochs * (len(ready.train) // batch_size), batch_size, 8, 2)
-    protocol = read_protocol(size=size)
-    names = tuple(protocol.spaces)
-    described = f"{protocol.digest}/{_fingerprint(ready)}/{epochs}/{batch_size}"
-    protocol = replace(
-        protocol,
-        budgets=(Budget(name, names, plan),),
-        digest=hashlib.sha256(described.encode()).hexdigest(),
-    )
+    rows = len(ready.train)
+    steps = epochs * (rows // batch_size)
+    protocol = read_protocol(size=size).planned(name, rows, steps, batch_size)
+    described = f"{protocol.digest}/{_fingerprint(ready)}"
+    protocol = replace(protocol, digest=hashlib.sha256(described.encode()).hexdigest())
     chosen = DEFAULT if optimizers is None else optimizers
     counted = protocol.with_counts([*chosen, protocol.reference], tune, seeds)
     return Deep(counted, ready.to(device_of(size)))
-
-
-@contextmanager
-def named(world: Deep) -> Iterator[None]:
-    """Give the problem a place in the table of tasks, where reports look for titles."""
-    (name,) = world.problems
-    title = name.replace("_", " ")
-    TASKS[name] = Task(name, title, "", "a problem of one's own", "a problem of one's own")
-    try:
-        yield
-    finally:
-        del TASKS[name]
 
 
 def _name(problem: Problem) -> str:
@@ -118,7 +95,11 @@ def _ready(problem: Problem, name: str) -> Ready:
             f"The loss of {name} gives {said}: return the mean over the mini-batch, a tensor of "
             "shape () that depends on the model's parameters."
         )
-    facts = {"data": f"{len(rows)} rows of your own"}
+    facts = {
+        "title": name.replace("_", " "),
+        "description": "a problem of your own",
+        "data": f"{len(rows)} rows of your own",
+    }
     return Ready(**parts, model=_Model(problem), tokens=1, facts=facts, loss=loss)
 
 

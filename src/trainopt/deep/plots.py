@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from trainopt.deep.tables import Results
-from trainopt.deep.tasks import TASKS
 from trainopt.harness.optimizers import OPTIMIZERS
 from trainopt.harness.palette import TITLES, at_most
 from trainopt.harness.plots import FOREST_TEXT, RC, Forest, forest, line, save
@@ -25,21 +24,22 @@ def save_pictures(results: Results, out: Path) -> dict[str, str]:
             name = f"curves-{task}.png"
             save(_curves(results, task), out / name)
             captions[name] = (
-                f"{TASKS[task].title}: validation loss against steps and seconds of training, mean "
-                "over seeds and their range; and how well what each takes for the full gradient "
-                "points along it (∇F on rows kept for that; g: the mini-batch gradient alone)."
+                f"{results.title(task)}: validation loss against steps and seconds of training, "
+                "mean over seeds and their range; and how well what each takes for the full "
+                "gradient points along it (∇F on rows kept for that; g: the mini-batch gradient "
+                "alone)."
             )
         for reference in (results.protocol.reference, results.protocol.baseline):
             table = results.against(reference)
             if len(table):
                 name = f"forest-{reference}.png"
-                save(_forest(table, results.tasks), out / name)
+                save(_forest(results, table), out / name)
                 captions[name] = (
                     f"Difference of the final validation loss to {TITLES[reference]}, paired by "
                     f"seed, with its interval: {FOREST_TEXT}"
                 )
         if len(results.behind):
-            save(_forest(results.behind, results.tasks), out / "forest-estimated.png")
+            save(_forest(results, results.behind), out / "forest-estimated.png")
             captions["forest-estimated.png"] = (
                 "Difference of the final validation loss of optimizers on Ĝ to themselves on g, "
                 f"paired by seed, with its interval: {FOREST_TEXT}"
@@ -86,14 +86,14 @@ def _curves(results: Results, task: str) -> Figure:
     handles, labels = by_step.get_legend_handles_labels()
     (noisy,) = (h for h in aligned.get_lines() if h.get_label() == "g (mean)")
     figure.legend([*handles, noisy], [*labels, "g (mean)"], loc="outside lower center", ncols=5)
-    figure.suptitle(TASKS[task].title)
+    figure.suptitle(results.title(task))
     return figure
 
 
-def _forest(comparison: pd.DataFrame, tasks: list[str]) -> Figure:
+def _forest(results: Results, comparison: pd.DataFrame) -> Figure:
     names = [name for name in OPTIMIZERS if name in set(comparison.optimizer)]
     panels = []
-    for task in tasks:
+    for task in results.tasks:
         rows = comparison[comparison.task == task].set_index("optimizer").reindex(names)
-        panels.append(Forest(TASKS[task].title, rows))
+        panels.append(Forest(results.title(task), rows))
     return forest(panels, [TITLES[name] for name in names], "difference of the loss")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -78,6 +78,41 @@ class Protocol:
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks."""
         return tuple(budget.task for budget in self.budgets)
+
+    def described(self) -> dict[str, Any]:
+        """What run.json tells of it, from which `again` makes it."""
+        budgets = [asdict(budget) for budget in self.budgets]
+        return {"budgets": budgets, "trials": self.trials, "seeds": self.seeds}
+
+    def again(self, manifest: dict[str, Any]) -> Protocol:
+        """The same for the tasks, optimizers and numbers of a folder's run.json."""
+        budgets = tuple(
+            Budget(b["task"], tuple(b["optimizers"]), Plan(**b["plan"]))
+            for b in manifest["budgets"]
+        )
+        counts = {name: manifest[name] for name in ("trials", "seeds")}
+        return replace(self, budgets=budgets, digest=manifest["protocol"], **counts)
+
+    def planned(self, task: str, rows: int, steps: int, batch: int) -> Protocol:
+        """The same with one task alone, and so many steps of it.
+
+        Args:
+            task: name of the task; where it isn't in the protocol, all optimizers run on it.
+            rows: how many its training rows are.
+            steps: of a run.
+            batch: rows in a mini-batch.
+
+        Raises:
+            InputError: the batch is larger than the rows are many.
+        """
+        if batch > rows:
+            raise InputError(
+                f"batch_size is {batch}, and {task} has {rows} training rows: give at most as many."
+            )
+        names = {budget.task: budget.optimizers for budget in self.budgets}
+        budget = Budget(task, names.get(task, tuple(self.spaces)), Plan.of(steps, batch, 8, 2))
+        digest = hashlib.sha256(f"{self.digest}/{steps}/{batch}".encode()).hexdigest()
+        return replace(self, budgets=(budget,), digest=digest)
 
     def only(self, tasks: Sequence[str]) -> Protocol:
         """The same for some of the tasks.

@@ -11,7 +11,6 @@ from trainopt.deep.plots import save_pictures
 from trainopt.deep.problem_tables import chosen, cosines, handed_over, learning, losses, summary
 from trainopt.deep.protocol import read_protocol
 from trainopt.deep.tables import Results, headline
-from trainopt.deep.tasks import TASKS
 from trainopt.harness import verdict as words
 from trainopt.harness.folder import read_folder, write_whole
 from trainopt.harness.markdown import Cells
@@ -145,9 +144,8 @@ def _sections(results: Results, captions: Figures) -> list[Section]:
 
 def _section(results: Results, task: str, captions: Figures) -> Section:
     facts = results.manifest["tasks"][task]
-    entry = TASKS[task]
     plan = next(b.plan for b in results.protocol.budgets if b.task == task)
-    size = entry.small if results.manifest["size"] == "cpu" else entry.full
+    size, title = facts["description"], results.title(task)
     weights = f" Weights: {facts['weights']}." if "weights" in facts else ""
     symbols = f" {facts['symbols']} symbols." if "symbols" in facts else ""
     text = (
@@ -156,8 +154,8 @@ def _section(results: Results, task: str, captions: Figures) -> Section:
         f"{weights}{symbols}"
     )
     name = f"curves-{task}.png"
-    tables = {f"{entry.title}: final table": task_cells(results, task)}
-    return Section(entry.title, (text,), tables, {name: captions[name]})
+    tables = {f"{title}: final table": task_cells(results, task)}
+    return Section(title, (text,), tables, {name: captions[name]})
 
 
 def task_cells(results: Results, task: str) -> Cells:
@@ -225,7 +223,7 @@ def _behind(results: Results) -> Cells:
     rows = [
         [
             TITLES[row["optimizer"]],
-            TASKS[row["task"]].title,
+            results.title(row["task"]),
             number(row["difference"], "+.4f"),
             f"{number(row['low'], '+.4f')} to {number(row['high'], '+.4f')}",
             number(row["p_t"], ".3f"),
@@ -238,7 +236,7 @@ def _behind(results: Results) -> Cells:
 
 def _settings(results: Results) -> Cells:
     rows = [
-        [TASKS[row["task"]].title, TITLES[row["optimizer"]], row["settings"]]
+        [results.title(row["task"]), TITLES[row["optimizer"]], row["settings"]]
         for row in results.final.to_dict("records")
     ]
     return ["task", "optimizer", "best trial"], rows
@@ -262,11 +260,6 @@ def _facts(results: Results) -> str:
 
 def draw_again(folder: Path, protocol: Path | None) -> None:
     """Draw the report of a folder of the study, or of one of its tasks, and print it."""
-    manifest, tables = read_folder(folder, ("runs", "trials"), None, "trainopt study deep")
-    kept, size = manifest["protocol"], manifest["size"]
-    made = [read_protocol(protocol, size=size, quick=quick) for quick in (False, True)]
-    of_tasks = made[0].only(list(manifest["tasks"]))
-    trials = int(tables["trials"].groupby(["task", "optimizer"]).size().max())
-    names, seeds = list(tables["runs"].optimizer.unique()), tables["runs"].seed.nunique()
-    made.append(of_tasks.with_counts(names, trials, seeds))
-    draw_report(Results.load(folder, next((p for p in made if p.digest == kept), made[0])), folder)
+    manifest, _ = read_folder(folder, ("runs", "trials"), None, "trainopt study deep")
+    chosen = read_protocol(protocol, size=manifest["size"]).again(manifest)
+    draw_report(Results.load(folder, chosen), folder)

@@ -49,10 +49,6 @@ class Plan:
         at = tuple(sorted({max(1, round(steps * (i + 1) / marks)) for i in range(marks)}))
         return cls(steps, batch, at, at[probe_every - 1 :: probe_every])
 
-    def pass_of(self, rows: Rows) -> int:
-        """The steps of a pass over the rows."""
-        return max(1, len(rows) // self.batch)
-
     def only_end(self) -> Plan:
         """The same, judged at its end only."""
         return Plan(self.steps, self.batch, (self.steps,))
@@ -89,8 +85,9 @@ def train(
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     optimizer = entry.build(named, settings)
     base = [group["lr"] for group in optimizer.param_groups]
-    # Its last step is the last one of the run.
-    factor = SCHEDULES[settings["lr_schedule"]](1.0, plan.pass_of(task.train), plan.steps - 1 or 1)
+    # A schedule ends at the last step of the run.
+    per_pass, end = max(1, len(task.train) // plan.batch), max(1, plan.steps - 1)
+    factor = SCHEDULES[settings["lr_schedule"]](1.0, per_pass, end)
     batches = _batches(task.train, plan.batch, seed)
     rows: list[Row] = []
     clock = time.perf_counter if device.type == "cuda" else time.process_time

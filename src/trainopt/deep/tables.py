@@ -59,6 +59,11 @@ class Results:
         there = set(self.runs.task)
         return [name for name in self.protocol.tasks if name in there]
 
+    def title(self, task: str) -> str:
+        """What a task is called."""
+        title: str = self.manifest["tasks"][task]["title"]
+        return title
+
     @property
     def whole(self) -> list[str]:
         """Those of which every optimizer is finished."""

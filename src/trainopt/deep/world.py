@@ -59,8 +59,8 @@ class Deep(World):
         return self.protocol.seeds
 
     def about(self) -> dict[str, Any]:
-        """The protocol, and the size of the tasks."""
-        return super().about() | {"size": self.protocol.size}
+        """The protocol, what of it is run, and the size of the tasks."""
+        return super().about() | {"size": self.protocol.size, **self.protocol.described()}
 
     def made_with(self) -> dict[str, dict[str, Any]]:
         """Versions of what only deep tasks need, and the device."""
@@ -72,14 +72,17 @@ class Deep(World):
         }
 
     def facts(self, problem: str) -> dict[str, Any]:
-        """Source of the data, number of weights that are trained, and rows.
+        """Title, description, source of the data, number of weights that are trained, and rows.
 
         Raises:
             InputError: a part of the task is missing.
         """
         task = self._opened(problem)
         model = task.model()
+        entry = TASKS.get(problem)
+        known = entry.named(self.protocol.size) if entry is not None else {}
         return {
+            **known,
             **task.facts,
             "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "tokens": task.tokens,

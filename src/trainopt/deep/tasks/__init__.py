@@ -34,6 +34,11 @@ class Task:
     small: str
     full: str
 
+    def named(self, size: Size) -> dict[str, str]:
+        """What a report calls it."""
+        described = self.small if size == "cpu" else self.full
+        return {"title": self.title, "description": described}
+
     def build(self, size: Size) -> Ready:
         """Read the data and the weights.
 

@@ -61,8 +61,8 @@ def test_the_convex_page_says_what_the_results_say():
     table, _ = (folder / "summary.md").read_text().split("\n\n")
     assert table == markdown(page_cells(pd.read_csv(folder / "summary.csv")))
     assert f"<!-- all cases -->\n{table}\n<!-- end -->" in page
-    for case in pd.read_csv(folder / "cases.csv").itertuples():
-        assert f"| {case.case} | {case.model} | {case.l2:g} | {case.n} | {case.d} |" in page
+    for case in pd.read_csv(folder / "problems.csv").itertuples():
+        assert f"| {case.problem} | {case.model} | {case.l2:g} | {case.n} | {case.d} |" in page
         assert f"| {case.condition:.0f} | {case.source} | {case.licence} |" in page
 
 
@@ -172,15 +172,15 @@ CHOICES = {
 def convex_choices():
     """Medians by the number of passes, from results/secant, and SecantTO's counts."""
     secant, convex = ROOT / "results" / "secant", ROOT / "results" / "convex"
-    passes = pd.read_csv(convex / "cases.csv").set_index("case").passes
-    ends = pd.read_csv(secant / "cases.csv")
-    table = ends.assign(passes=ends.case.map(passes)).pivot_table(
+    passes = pd.read_csv(convex / "problems.csv").set_index("problem").passes
+    ends = pd.read_csv(secant / "problems.csv")
+    table = ends.assign(passes=ends.problem.map(passes)).pivot_table(
         values="median", index="optimizer", columns="passes", aggfunc="median"
     )
     counts = pd.read_csv(secant / "comparison.csv").set_index(["optimizer", "reference"])
     budgets = sorted(table.columns, reverse=True)
     heads = [f"{n} passes ({(passes == n).sum()} cases)" for n in budgets]
-    heads[-1] = heads[-1].replace("cases", "case")
+    heads[-1] = heads[-1].replace("problems", "problem")
     lines = [f"| | {' | '.join(heads)} | against it |", "|---" * (len(budgets) + 2) + "|"]
     for name, title in CHOICES.items():
         cells = [f"{table.loc[name, n]:.1f}".replace("-", "−") for n in budgets]

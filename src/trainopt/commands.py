@@ -215,7 +215,7 @@ def list_() -> None:
     )
     _show_names(
         "Deep tasks",
-        ("task", "what it is", "on a CPU"),
+        ("problem", "what it is", "on a CPU"),
         ((task.name, task.title, task.small) for task in TASKS.values()),
     )
     _show_names(

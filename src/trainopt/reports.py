@@ -9,15 +9,15 @@ from typing import Any
 
 from trainopt.errors import InputError
 
-# What only one command writes into run.json -> where its report is drawn.
+# The first of these that run.json has tells what made it -> where its report is drawn.
 KINDS = {
     "identity": "trainopt.convex.comparison_report",
-    "cases": "trainopt.convex.report",
-    "tasks": "trainopt.deep.report",
+    "budgets": "trainopt.deep.report",
     "convex_protocol": "trainopt.convex.secant_tables",
     "functions": "trainopt.theory.run",
     "sizes": "trainopt.theory.memory",
     "limits_gb_per_s": "trainopt.speed.report",
+    "problems": "trainopt.convex.report",
 }
 
 

@@ -39,7 +39,7 @@ COMMITTED = Path(trainopt.__file__).parent / "protocols" / "convex.toml"
 SECANTS = ("secant", "secant-tuned")
 ALL = (*METHODS, *SECANTS)
 CASES = """
-[[case]]
+[[problem]]
 name = "iris-softmax"
 data = "iris"
 model = "softmax"
@@ -48,7 +48,7 @@ batch = 16
 passes = 6
 sensitivity = true
 
-[[case]]
+[[problem]]
 name = "diabetes-ridge"
 data = "diabetes"
 model = "ridge"
@@ -56,7 +56,7 @@ l2 = 1e-2
 batch = 64
 passes = 6
 
-[[case]]
+[[problem]]
 name = "covtype-softmax"
 data = "covtype"
 model = "softmax"
@@ -68,7 +68,7 @@ passes = 6
 
 def protocol_file(folder, cases, **numbers):
     """The committed protocol with those cases and tiny numbers."""
-    text = COMMITTED.read_text().split("[[case]]")[0] + cases
+    text = COMMITTED.read_text().split("[[problem]]")[0] + cases
     for old, new in (
         ("trials = 32 ", "trials = 4 "),
         ("startup = 8 ", "startup = 2 "),
@@ -124,8 +124,8 @@ def whole(tiny, tmp_path_factory):
 
 def tables(folder):
     keys = {
-        "runs": ["case", "optimizer", "search", "budget", "seed", "passes"],
-        "trials": ["case", "optimizer", "search", "number"],
+        "runs": ["problem", "optimizer", "search", "budget", "seed", "passes"],
+        "trials": ["problem", "optimizer", "search", "number"],
     }
     return {
         name: pd.read_parquet(folder / f"{name}.parquet").sort_values(by).reset_index(drop=True)
@@ -144,16 +144,16 @@ def assert_whole(folder, sizes, searches, seeds, methods=ALL):
     """Every unit is there once: the trials of its case, the seeds of each budget."""
     found = tables(folder)
     units = {name: 1 if name in SECANTS else searches for name in methods}
-    trials = found["trials"].groupby(["case", "optimizer", "search"]).number
+    trials = found["trials"].groupby(["problem", "optimizer", "search"]).number
     assert trials.nunique().eq(trials.size()).all()
-    counted = trials.size().groupby(level="case").unique().to_dict()
+    counted = trials.size().groupby(level="problem").unique().to_dict()
     assert {case: size.tolist() for case, size in counted.items()} == {
         case: [size] for case, size in sizes.items()
     }
     tuned = sum(count for name, count in units.items() if name != "secant")
     assert len(trials) == len(sizes) * tuned
     ends = found["runs"][found["runs"].passes == 0]
-    counts = ends.groupby(["case", "optimizer", "search", "budget"], observed=True).seed.count()
+    counts = ends.groupby(["problem", "optimizer", "search", "budget"], observed=True).seed.count()
     assert counts.eq(seeds).all()
     budgets = sum(3 if size > 4 else 2 for size in sizes.values())
     assert len(counts) == budgets * sum(units.values())
@@ -162,10 +162,10 @@ def assert_whole(folder, sizes, searches, seeds, methods=ALL):
 def test_it_runs_and_skips_what_has_no_data(whole):
     assert_whole(whole, {"diabetes-ridge": 4, "iris-softmax": 6}, searches=2, seeds=8)
     manifest = json.loads((whole / "run.json").read_text())
-    assert list(manifest["cases"]) == ["iris-softmax", "diabetes-ridge"]
+    assert list(manifest["problems"]) == ["iris-softmax", "diabetes-ridge"]
     assert "connect to the network" in manifest["skipped"]["covtype-softmax"]
     timing = pd.read_parquet(whole / "timing.parquet")
-    assert (timing.groupby("case").optimizer.nunique() == len(ALL)).all()
+    assert (timing.groupby("problem").optimizer.nunique() == len(ALL)).all()
     assert (timing.seconds_per_step > 0).all()
 
 
@@ -272,9 +272,9 @@ def test_untuned_secant_to_has_its_defaults(whole, tiny):
             optimizer.zero_grad()
             problem.loss(w, torch.tensor(rows)).backward()
             optimizer.step()
-    best = json.loads((whole / "run.json").read_text())["cases"][case.name]["best"]
+    best = json.loads((whole / "run.json").read_text())["problems"][case.name]["best"]
     runs = pd.read_parquet(whole / "runs.parquet")
-    end = runs[(runs.optimizer == "secant") & (runs.case == case.name) & (runs.passes == 6)]
+    end = runs[(runs.optimizer == "secant") & (runs.problem == case.name) & (runs.passes == 6)]
     ends = end[(end.seed == 5) & (end.budget == 4)].suboptimality
     assert ends.tolist() == pytest.approx([problem.objective(w) - best], rel=1e-5, abs=1e-14)
 
@@ -320,13 +320,13 @@ def test_the_command_reports_what_the_tables_say(whole, tiny):
     assert "Skipped, and not counted: covtype-softmax" in page
     # One of the numbers, from the runs themselves.
     runs = pd.read_parquet(whole / "runs.parquet")
-    last = runs[(runs.budget == 4) & (runs.passes == 6) & (runs.case == "diabetes-ridge")]
+    last = runs[(runs.budget == 4) & (runs.passes == 6) & (runs.problem == "diabetes-ridge")]
     logs = np.log10(last.suboptimality).groupby([last.optimizer, last.seed], observed=True).mean()
     expected = (logs["diagonal"] - logs["adam"]).mean()
     row = comparison[
         (comparison.reference == "adam")
         & (comparison.optimizer == "diagonal")
-        & (comparison.case == "diabetes-ridge")
+        & (comparison.problem == "diabetes-ridge")
     ].iloc[0]
     assert row.difference == pytest.approx(expected, rel=1e-4)
 

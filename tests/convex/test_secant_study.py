@@ -34,18 +34,18 @@ def small(tmp_path_factory):
     """The committed convex study, cut down to one case, two seeds and 12 passes."""
     folder = tmp_path_factory.mktemp("convex")
     committed = Path(trainopt.__file__).parent / "protocols" / "convex.toml"
-    head, *cases = committed.read_text().split("[[case]]")
+    head, *cases = committed.read_text().split("[[problem]]")
     (own,) = (text for text in cases if f'"{CASE}"' in text)
-    text = head.replace("seeds = 12 ", f"seeds = {SEEDS} ") + "[[case]]" + own
+    text = head.replace("seeds = 12 ", f"seeds = {SEEDS} ") + "[[problem]]" + own
     protocol = folder / "protocol.toml"
     protocol.write_text(text.replace("passes = 30", f"passes = {PASSES}"))
     manifest = json.loads((CONVEX / "run.json").read_text())
     manifest["protocol"] = read_protocol(protocol).digest
-    manifest["cases"] = {CASE: manifest["cases"][CASE]}
+    manifest["problems"] = {CASE: manifest["problems"][CASE]}
     (folder / "run.json").write_text(json.dumps(manifest))
     for name in ("runs", "trials", "solvers", "timing"):
         table = pd.read_parquet(CONVEX / f"{name}.parquet")
-        table = table[table.case == CASE].astype({"case": str, "optimizer": str})
+        table = table[table.problem == CASE].astype({"problem": str, "optimizer": str})
         if name == "runs":
             table = table[(table.seed < SEEDS) & (table.passes <= PASSES)]
         table.to_parquet(folder / f"{name}.parquet")
@@ -73,7 +73,7 @@ def curve(out, optimizer, seed, search=0):
 
 def case(small):
     (only,) = read_protocol(small / "protocol.toml").cases
-    return only, json.loads((small / "run.json").read_text())["cases"][CASE]["best"]
+    return only, json.loads((small / "run.json").read_text())["problems"][CASE]["best"]
 
 
 @pytest.mark.parametrize("chunks", [8, 1])
@@ -120,7 +120,7 @@ def test_the_tables_hold_every_pair(ran):
     assert (counts.cases == 1).all()
     assert not counts[["win", "tie", "loss"]].to_numpy().any()  # two seeds are too few
     ends = {name: np.log10([curve(out, name, s)[-1] for s in (0, 1)]) for name in ("secant-8",)}
-    cases = pd.read_csv(out / "cases.csv").set_index("optimizer")
+    cases = pd.read_csv(out / "problems.csv").set_index("optimizer")
     assert cases.loc["secant-8", "median"] == pytest.approx(ends["secant-8"].mean(), abs=1e-3)
     assert cases.loc["secant-8", "worst"] == pytest.approx(ends["secant-8"].max(), abs=1e-3)
     assert "too few seeds" in printed
@@ -151,7 +151,7 @@ def test_the_fastest_tuned_optimizer_is_no_solver_and_not_secant_to():
     assert found.loc["a"].tolist() == ["sgd", 4.0]
     assert found.seconds["b"] == np.inf
     assert pd.isna(found.optimizer["b"])
-    rows = pd.DataFrame(ends, index=pd.Index(["a", "b"], name="case")).rename_axis(
+    rows = pd.DataFrame(ends, index=pd.Index(["a", "b"], name="problem")).rename_axis(
         columns="optimizer"
     )
     for name in ("schedulefree-sgd", "schedulefree-adamw", "momentum", "saga"):
@@ -272,11 +272,11 @@ def test_the_page_has_the_tables_of_the_committed_results():
 
 
 def test_both_studies_have_the_same_runs_of_secant_to():
-    keys = ["case", "seed", "passes"]
+    keys = ["problem", "seed", "passes"]
     here = pd.read_parquet(ROOT / "results" / "secant" / "runs.parquet")
     here = here[here.optimizer == "secant-8"].set_index(keys).suboptimality.sort_index()
     there = pd.read_parquet(CONVEX / "runs.parquet")
-    there = there[(there.optimizer == "secant") & (there.budget == 32)].astype({"case": str})
+    there = there[(there.optimizer == "secant") & (there.budget == 32)].astype({"problem": str})
     there = there.set_index(keys).suboptimality.sort_index()
     assert here.index.equals(there.index)
     np.testing.assert_allclose(there, here, rtol=1e-5, atol=1e-14)
@@ -284,7 +284,7 @@ def test_both_studies_have_the_same_runs_of_secant_to():
 
 def test_the_page_counts_where_it_is_ahead_by_the_clock():
     rows = pd.read_csv(ROOT / "results" / "secant" / "seconds.csv")
-    table = rows.pivot_table(index="case", columns="optimizer", values="seconds")
+    table = rows.pivot_table(index="problem", columns="optimizer", values="seconds")
     own = table.pop("secant")
     tuned = table.drop(columns=["lbfgs", "sag", "saga"])
     ahead, all_ahead = (own < tuned.min(axis=1)).sum(), (own < table.min(axis=1)).sum()
@@ -299,15 +299,15 @@ def test_the_page_counts_where_it_is_ahead_by_the_clock():
 
 def test_the_counts_against_adam_are_those_of_the_runs():
     """By SciPy from the two tables of runs: mean over searches, both tests, Holm by hand."""
-    keys = ["case", "seed", "search"]
+    keys = ["problem", "seed", "search"]
     runs = pd.read_parquet(ROOT / "results" / "secant" / "runs.parquet")
     tuned = pd.read_parquet(CONVEX / "runs.parquet")
-    tuned = tuned[(tuned.optimizer == "adam") & (tuned.budget == 32)].astype({"case": str})
+    tuned = tuned[(tuned.optimizer == "adam") & (tuned.budget == 32)].astype({"problem": str})
     ends = []
     for table in (runs[runs.optimizer == "secant-8"], tuned):
         last = table.loc[table.groupby(keys).passes.idxmax()]
         last = last.assign(final=np.log10(last.suboptimality.clip(lower=1e-14)))
-        ends.append(last.groupby(["case", "seed"]).final.mean().unstack("seed"))
+        ends.append(last.groupby(["problem", "seed"]).final.mean().unstack("seed"))
     difference = (ends[0] - ends[1]).dropna().to_numpy()
     n = len(difference)
     p = np.array(

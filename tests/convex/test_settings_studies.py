@@ -37,7 +37,7 @@ def test_normalised_side_by_side_is_normalised_one_by_one(name):
 def grid(gaps):
     """Two cases, a grid of (α, β) at one γ, from {(case, α, β): gap}."""
     rows = [
-        {"case": case, "optimizer": "diagonal", "lr": 0.1, "lr_schedule": "constant"}
+        {"problem": case, "optimizer": "diagonal", "lr": 0.1, "lr_schedule": "constant"}
         | {"alpha": alpha, "beta": beta, "seed": 0, "gap": gap}
         for (case, alpha, beta), gap in gaps.items()
     ]
@@ -58,7 +58,7 @@ def test_regret_and_what_A_adds():
     assert (row["alpha"], row["beta"], row["regret"], row["worst"]) == (0.0, 1.0, 0.5, 1.0)
     assert row["default_regret"] == 1.5
     assert row["diverged"] == pytest.approx(1 / 6)
-    gains = learning(gaps).set_index("case")
+    gains = learning(gaps).set_index("problem")
     assert gains.gain.to_dict() == {"x": 1.0, "y": -0.5}
     assert gains.alpha["x"] == 0.01
 

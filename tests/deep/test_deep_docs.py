@@ -27,7 +27,9 @@ def test_tables_in_the_document_are_those_of_the_results(committed):
 def test_the_documents_list_of_tasks_is_what_was_run(committed):
     page = (ROOT / "docs" / "deep.md").read_text()
     for budget in committed.protocol.budgets:
-        line = next(line for line in page.splitlines() if line.startswith(f"| `{budget.task}` |"))
-        trained = committed.manifest["tasks"][budget.task]["trained"]
+        line = next(
+            line for line in page.splitlines() if line.startswith(f"| `{budget.problem}` |")
+        )
+        trained = committed.manifest["problems"][budget.problem]["trained"]
         assert f"| {trained:,} |".replace(",", " ") in line
         assert f"| {budget.plan.steps} × {budget.plan.batch} " in line

@@ -108,7 +108,7 @@ def test_the_command_and_its_report(protocol_file, tmp_path):
     protocol = read_protocol(protocol_file)
     found = Results.load(out, protocol)
     assert len(found.runs) == 4 * 3 * 9
-    assert not found.runs.duplicated(["task", "optimizer", "seed", "step"]).any()
+    assert not found.runs.duplicated(["problem", "optimizer", "seed", "step"]).any()
     final = found.final.set_index("optimizer")
     last = found.runs[(found.runs.optimizer == "adamw") & (found.runs.step == 8)]
     mine, plain = (json.loads(final.settings[name]) for name in ("adamw-diagonal", "adamw"))
@@ -150,7 +150,7 @@ def test_a_task_without_its_parts_is_skipped_with_a_sentence(protocol_file, tmp_
     out = tmp_path / "deep"
     run(Deep(read_protocol(path)), out, None, 1, show=False)
     manifest = json.loads((out / "run.json").read_text())
-    assert not manifest["tasks"]
+    assert not manifest["problems"]
     assert "isn't in" in manifest["skipped"]["encoder"]
     assert "\n" not in manifest["skipped"]["encoder"]
     assert not (out / "runs.parquet").exists()
@@ -178,6 +178,6 @@ def test_a_deep_task_takes_epochs_and_a_batch_size(protocol_file, tmp_path):
         trainopt.compare("cnn", "adamw", out=out, **given, **small)
         end = pd.read_parquet(out / "runs.parquet").iloc[-1]
         assert end.examples == end.step * batch
-        rows = json.loads((out / "run.json").read_text())["tasks"]["cnn"]["rows"]["train"]
+        rows = json.loads((out / "run.json").read_text())["problems"]["cnn"]["rows"]["train"]
         # A pass without its last, partial batch; else the protocol's 8 steps of 16 rows.
         assert end.step == (steps or rows // batch)

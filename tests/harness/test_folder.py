@@ -18,7 +18,7 @@ COMMANDS = {
     "convex": ["study", "convex", "--quick"],
     "theory": ["study", "theory", "--steps", "200", "--seeds", "2"],
     "memory": ["study", "memory", "--sizes", "10"],
-    "step": ["speed", "--repeats", "1"],
+    "speed": ["speed", "--repeats", "1"],
 }
 COMMITTED = ["mnist-softmax", "convex", "deep", "theory", "memory", "speed"]
 

@@ -29,7 +29,7 @@ def test_first_reached():
 def test_measured_and_averaged_over_searches():
     rows = [
         {
-            "case": "c",
+            "problem": "c",
             "optimizer": "sgd",
             "search": search,
             "seed": 0,

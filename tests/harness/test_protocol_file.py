@@ -56,10 +56,18 @@ FAULTS = [
     ("[quick]", "[quik]", "has quik in its top level, which isn't known: did you mean quick"),
 ]
 CONVEX = [
-    ("\npasses = 30", "", "lacks passes in the [[case]] iris-softmax: add it"),
-    ("\npasses = 30", "\npasses = 0", "has passes = 0 in the [[case]] iris-softmax: give at least"),
-    ("\npasses = 30", "\npasses = 30\nl1 = 3", "has l1 in the [[case]] iris-softmax, which isn't"),
-    ("\nl2 = 1e-2", "\nl2 = true", "has l2 = True in the [[case]] iris-softmax: give a number"),
+    ("\npasses = 30", "", "lacks passes in the [[problem]] iris-softmax: add it"),
+    (
+        "\npasses = 30",
+        "\npasses = 0",
+        "has passes = 0 in the [[problem]] iris-softmax: give at least",
+    ),
+    (
+        "\npasses = 30",
+        "\npasses = 30\nl1 = 3",
+        "has l1 in the [[problem]] iris-softmax, which isn't",
+    ),
+    ("\nl2 = 1e-2", "\nl2 = true", "has l2 = True in the [[problem]] iris-softmax: give a number"),
 ]
 DEEP = [
     ("steps = 500, ", "", "lacks steps in cpu of the [[problem]] cnn: add it"),

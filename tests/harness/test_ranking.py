@@ -52,7 +52,7 @@ def test_cliques_by_hand():
 def test_best_of_k_by_hand():
     trials = pd.DataFrame(
         {
-            "case": "c",
+            "problem": "c",
             "optimizer": ["x", "x", "x", "y", "y", "y"],
             "search": 0,
             "number": [0, 1, 2, 0, 1, 2],

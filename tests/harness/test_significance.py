@@ -67,13 +67,13 @@ def test_bootstrap_interval():
 
 
 def compared(table, reference, tests):
-    return statistics.compared(table, reference, 0.05, tests, problem="case", value="final")
+    return statistics.compared(table, reference, 0.05, tests, value="final")
 
 
 def finals(**values):
     """A table as `by_seed` makes it, from final values by case and optimizer."""
     rows = [
-        {"case": case, "optimizer": optimizer, "seed": seed, "final": value, "loss": 10**value}
+        {"problem": case, "optimizer": optimizer, "seed": seed, "final": value, "loss": 10**value}
         for case, optimizers in values.items()
         for optimizer, of_seeds in optimizers.items()
         for seed, value in enumerate(of_seeds)
@@ -90,7 +90,7 @@ def test_verdicts_of_constructed_cases():
         level={"adam": adam, "new": adam + noise - noise.mean()},
         diverged={"adam": adam, "new": np.full(12, np.inf)},
     )
-    found = compared(table, "adam", t_and_wilcoxon(200)).set_index("case")
+    found = compared(table, "adam", t_and_wilcoxon(200)).set_index("problem")
     assert found.verdict.to_dict() == {
         "better": "win",
         "diverged": "loss",
@@ -123,13 +123,13 @@ def test_too_few_seeds_are_no_tie(seeds, verdict):
 def test_only_common_pairs_count():
     table = finals(a={"adam": [0.0, 1.0, 2.0], "new": [0.0, 1.0]}, b={"adam": [0.0, 1.0]})
     found = compared(table, "adam", t_and_wilcoxon(100))
-    assert found.case.tolist() == ["a"]
+    assert found.problem.tolist() == ["a"]
     assert found.difference.tolist() == [0.0]
 
 
 def losses(values):
     rows = [
-        {"case": case, "optimizer": name, "seed": seed, "final": loss}
+        {"problem": case, "optimizer": name, "seed": seed, "final": loss}
         for (case, name), runs in values.items()
         for seed, loss in enumerate(runs)
     ]
@@ -143,7 +143,7 @@ def test_intervals_p_values_and_holm():
         losses({("a", "x"): mine, ("a", "ref"): ref, ("b", "x"): near, ("b", "ref"): far}),
         "ref",
         T_ALONE,
-    ).set_index("case")
+    ).set_index("problem")
     test = stats.ttest_rel(mine, ref)
     interval = test.confidence_interval(0.95)
     assert table.loc["a", "difference"] == pytest.approx(sum(mine) / 3 - sum(ref) / 3)
@@ -168,7 +168,7 @@ def test_divergence_is_a_loss_and_both_alike_a_tie():
         ),
         "ref",
         T_ALONE,
-    ).set_index("case")
+    ).set_index("problem")
     assert table.verdict.to_dict() == {"a": "loss", "b": "win", "c": "tie"}
     assert table.loc["a", "difference"] == math.inf
     assert math.isnan(table.loc["c", "difference"])

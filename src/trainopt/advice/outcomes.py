@@ -111,12 +111,12 @@ def convex_runs(results: Path) -> pd.DataFrame:
         pd.read_parquet(results / name)
         for name in ("convex/solvers.parquet", "secant/runs.parquet")
     ]
-    columns = ["case", "optimizer", "passes", "suboptimality"]
+    columns = ["problem", "optimizer", "passes", "suboptimality"]
     table = pd.concat(
-        [each[columns].astype({"case": str, "optimizer": str}) for each in (main, *others)]
+        [each[columns].astype({"problem": str, "optimizer": str}) for each in (main, *others)]
     )
     table["value"] = np.log10(table.suboptimality.fillna(np.inf).clip(lower=_FLOOR))
-    found: pd.DataFrame = table.groupby(["case", "optimizer", "passes"], as_index=False).agg(
+    found: pd.DataFrame = table.groupby(["problem", "optimizer", "passes"], as_index=False).agg(
         value=("value", "median")
     )
     return found
@@ -124,7 +124,7 @@ def convex_runs(results: Path) -> pd.DataFrame:
 
 def _main_budget(runs: pd.DataFrame) -> int:
     """The number of trials that all cases have."""
-    counts = runs.groupby("budget").case.nunique()
+    counts = runs.groupby("budget").problem.nunique()
     return int(counts[counts == counts.max()].index.max())
 
 
@@ -132,17 +132,17 @@ def outcomes(results: Path, scenario: Scenario) -> list[Outcome]:
     """What every problem's runs say in a scenario; deep tasks at their end only."""
     runs = _without(convex_runs(results), scenario.left_out)
     if scenario.passes is None:
-        last = runs.groupby("case").passes.transform("max")
+        last = runs.groupby("problem").passes.transform("max")
         runs = runs[runs.passes == last]
     else:
         runs = runs[runs.passes == scenario.passes]
     found = []
-    for case, group in runs.groupby("case"):
+    for case, group in runs.groupby("problem"):
         values = group.set_index("optimizer").value
         found.append(Outcome(str(case), False, (values - values.min()).to_dict()))
     if scenario.passes is None:
         table = _without(pd.read_csv(results / "deep" / "final.csv"), scenario.left_out)
-        for task, group in table.groupby("task"):
+        for task, group in table.groupby("problem"):
             values = group.set_index("optimizer").val_loss.fillna(np.inf)
             found.append(Outcome(str(task), True, (values / values.min() - 1).to_dict()))
     return found

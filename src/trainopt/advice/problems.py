@@ -63,7 +63,7 @@ def built(
     """
     if name not in TASKS:
         return linear(build(name, data, target, l2, batch_size), passes or PASSES, budget)
-    budgets = {each.task: each for each in read_protocol().budgets}
+    budgets = {each.problem: each for each in read_protocol().budgets}
     if name not in budgets:
         raise InputError(f"{name} has no CPU size: choose another task.")
     if data is not None or batch_size is not None:

@@ -51,7 +51,7 @@ def run_spectra(out: Path, convex: Path) -> str:
         stages, values = [], []
         for case in read_protocol().cases:
             if case.name in CASES:
-                best = found["cases"][case.name]["best"]
+                best = found["problems"][case.name]["best"]
                 for name in TITLES:
                     settings = _settings(convex, case, name)
                     for seed in range(SEEDS):

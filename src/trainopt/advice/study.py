@@ -58,8 +58,8 @@ def run_study(out: Path, results: Path) -> None:
 
 def _names(results: Path) -> list[str]:
     """The problems of the studies, the lightest first."""
-    runs = convex_runs(results).case.unique()
-    tasks = pd.read_csv(results / "deep" / "final.csv").task.unique()
+    runs = convex_runs(results).problem.unique()
+    tasks = pd.read_csv(results / "deep" / "final.csv").problem.unique()
     return [*(case.name for case in read_protocol().cases if case.name in runs), *tasks]
 
 

@@ -48,7 +48,7 @@ def ends_cells(results: Results) -> Cells:
     The last row counts SecantTO's wins, ties and losses against each of them.
     """
     finals = results.finals
-    groups = finals.groupby(["case", "optimizer"], observed=True).final
+    groups = finals.groupby(["problem", "optimizer"], observed=True).final
     medians, worst = groups.median().unstack(), groups.max().unstack()
     peers = [name for name in _PEERS if name in medians]
     rows = []
@@ -60,10 +60,10 @@ def ends_cells(results: Results) -> Cells:
         both = finals[finals.optimizer.isin(["secant", name])]
         tests = t_and_wilcoxon(resamples=2)  # of the intervals any do
         level = results.protocol.level
-        verdicts = compared(both, name, level, tests, problem="case", value="final")
+        verdicts = compared(both, name, level, tests, value="final")
         counts.append(counts_text(counted(verdicts).loc["secant"]))
     last = ["SecantTO's wins / ties / losses", "", "", *counts]
-    return ["case", "SecantTO", "worst seed", *(TITLES[name] for name in peers)], [*rows, last]
+    return ["problem", "SecantTO", "worst seed", *(TITLES[name] for name in peers)], [*rows, last]
 
 
 def _end(value: float) -> str:

@@ -52,7 +52,7 @@ def run_initial(convex: Results, out: Path, show: bool) -> pd.DataFrame:
     identity = {"study": "init", "convex_protocol": convex.protocol.digest}
     with writing(out, "study init", identity) as kept:
         write_manifest(out, {**identity, "seeds": list(SEEDS), **kept})
-        table = Growing(out / "runs.parquet", ("case", "learner"))
+        table = Growing(out / "runs.parquet", ("problem", "learner"))
         cases = [case for case in convex.protocol.cases if case.name in convex.cases]
         with Progress(len(cases), show) as bar:
             for case in cases:
@@ -65,10 +65,10 @@ def run_initial(convex: Results, out: Path, show: bool) -> pd.DataFrame:
 
 
 def _runs(convex: Results, case: Case, learner: str) -> Iterator[dict[str, Any]]:
-    d, n = (convex.manifest["cases"][case.name][name] for name in ("d", "n"))
+    d, n = (convex.manifest["problems"][case.name][name] for name in ("d", "n"))
     if learner == "full" and d > MOST_FULL:
         return
-    data, best = Batched(case.problem()), convex.manifest["cases"][case.name]["best"]
+    data, best = Batched(case.problem()), convex.manifest["problems"][case.name]["best"]
     settings = best_settings(convex.trials, case.name, learner, convex.protocol.main)[:1]
     method = METHODS[learner]
     steps = case.passes * ceil(n / case.batch)
@@ -85,7 +85,7 @@ def _runs(convex: Results, case: Case, learner: str) -> Iterator[dict[str, Any]]
         found = train_method(data, changed, settings, SEEDS, case.passes, best, every_epoch=False)
         for seed, gap in zip(SEEDS, found.suboptimality[0, :, -1], strict=True):
             yield {
-                "case": case.name,
+                "problem": case.name,
                 "learner": learner,
                 "optimizer": f"{learner}: {name}",
                 "seed": seed,

@@ -33,7 +33,7 @@ def against_zero(runs: pd.DataFrame) -> pd.DataFrame:
     pieces = []
     for learner, part in runs.groupby("learner", sort=False):
         reference, tests = f"{learner}: {REFERENCE}", t_and_wilcoxon(resamples=2000)
-        found = compared(part, reference, _LEVEL, tests, problem="case", value="final")
+        found = compared(part, reference, _LEVEL, tests, value="final")
         names = found.optimizer.str.removeprefix(f"{learner}: ")
         pieces.append(found.assign(learner=learner, start=names))
     table: pd.DataFrame = pd.concat(pieces, ignore_index=True).drop(columns="optimizer")
@@ -47,7 +47,7 @@ def by_start(runs: pd.DataFrame, comparison: pd.DataFrame) -> pd.DataFrame:
     for (learner, start), part in comparison.groupby(["learner", "start"], sort=False):
         counts = part.verdict.value_counts()
         rows.append(
-            {"learner": learner, "start": start, "cases": len(part)}
+            {"learner": learner, "start": start, "problems": len(part)}
             | {verdict: int(counts.get(verdict, 0)) for verdict in ("win", "tie", "loss")}
             | {"decades": part.difference.median()}
             | {"diverged": int(diverged[f"{learner}: {start}"])}
@@ -71,12 +71,18 @@ def verdict(table: pd.DataFrame) -> str:
 
 def cells(table: pd.DataFrame) -> Cells:
     """The table as texts."""
-    columns = ["optimizer", "start", "cases", "better / level / worse than zero", "median decades"]
+    columns = [
+        "optimizer",
+        "start",
+        "problems",
+        "better / level / worse than zero",
+        "median decades",
+    ]
     rows = [
         [
             OPTIMIZER_TITLES[row["learner"]],
             row["start"],
-            str(row["cases"]),
+            str(row["problems"]),
             f"{row['win']} / {row['tie']} / {row['loss']}",
             f"{row['decades']:+.3f}",
             str(row["diverged"]),

@@ -73,7 +73,7 @@ def _forest(results: Results, reference: str) -> Figure:
     comparison = results.against(reference)
     panels = []
     for name in results.ours:
-        rows = comparison[comparison.optimizer == name].set_index("case").reindex(results.cases)
+        rows = comparison[comparison.optimizer == name].set_index("problem").reindex(results.cases)
         counts = rows.verdict.value_counts().reindex(list(VERDICTS), fill_value=0)
         words = counts_text(counts, "{} win, {} tie, {} loss")
         panels.append(Forest(f"{TITLES[name]}: {words}", rows))
@@ -135,10 +135,10 @@ def _best_of_k(trials: pd.DataFrame, main: int) -> Figure:
 def mean_curves(results: Results, case: str) -> dict[str, pd.Series[float]]:
     """The geometric mean of F − F* by passes, for optimizers and solvers; no diverged runs."""
     part = results.runs[
-        (results.runs.case == case) & (results.runs.budget == results.protocol.main)
+        (results.runs.problem == case) & (results.runs.budget == results.protocol.main)
     ]
     tuned = part[["optimizer", "passes", "suboptimality"]].astype({"optimizer": str})
-    solved = results.solvers[results.solvers.case == case]
+    solved = results.solvers[results.solvers.problem == case]
     both = pd.concat([tuned, solved[["optimizer", "passes", "suboptimality"]]])
     both = both[np.isfinite(both.suboptimality)]
     logs = np.log10(both.suboptimality.clip(lower=FLOOR))

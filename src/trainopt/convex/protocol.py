@@ -136,7 +136,7 @@ def read_protocol(path: Path | None = None, quick: bool = False) -> Protocol:
         if "extends" not in table:
             return _protocol(table, quick)
         with protocol_table(None, table["extends"]) as base:
-            return _protocol(_without(base, ("case", "quick")) | table, quick)
+            return _protocol(_without(base, ("problem", "quick")) | table, quick)
 
 
 def check_optimizers(manifest: dict[str, Any], protocol: Protocol, folder: Path) -> None:
@@ -158,13 +158,13 @@ def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
     tuning, final, tests = table["tuning"], table["final"], table["tests"]
     trials, searches, seeds = tuning["trials"], tuning["searches"], final["seeds"]
     sensitivity = table["sensitivity"]["trials"]
-    rows, budgets = table["case"], final["budgets"]
+    rows, budgets = table["problem"], final["budgets"]
     if quick:
         check(table, "its top level", {"quick": dict}, dict.fromkeys(table, object))
         small = table["quick"]
         trials, searches, seeds = small["trials"], small["searches"], small["seeds"]
         sensitivity, budgets = small["sensitivity"], [small["trials"]]
-        rows = [row | {"searches": searches} for row in rows if row["name"] in small["cases"]]
+        rows = [row | {"searches": searches} for row in rows if row["name"] in small["problems"]]
     cases = []
     for row in rows:
         _known(row["data"], SOURCES, "data set")
@@ -221,7 +221,7 @@ def _check(table: dict[str, Any]) -> None:
     parts = ("tuning", "final", "sensitivity", "targets", "tests", "space", "space_of")
     tables: dict[str, type] = dict.fromkeys((*parts, "searches_of"), dict)
     optional: dict[str, type] = {"quick": dict, "extends": str, "optimizers": list}
-    check(table, "its top level", {"case": list, **tables}, optional)
+    check(table, "its top level", {"problem": list, **tables}, optional)
     counts = dict.fromkeys(("trials", "startup", "at_once", "searches"), int)
     check(table["tuning"], "[tuning]", counts | {"seeds": list})
     at_least_one(table["tuning"], "[tuning]", "trials", "at_once", "searches")
@@ -232,7 +232,7 @@ def _check(table: dict[str, Any]) -> None:
     tests: dict[str, type] = {"reference": str, "baseline": str, "level": float, "resamples": int}
     check(table["tests"], "[tests]", tests, {"measure": str, "correction": str})
     small: dict[str, type] = dict.fromkeys(("trials", "searches", "seeds", "sensitivity"), int)
-    check(table.get("quick", {}), "[quick]", {}, small | {"cases": list})
+    check(table.get("quick", {}), "[quick]", {}, small | {"problems": list})
     names = [*optimizers_of("convex"), "svrg", *SECANTS]
     settings = {setting for entry in OPTIMIZERS.values() for setting in entry.settings}
     settings |= {setting for start in SECANTS.values() for setting in start}
@@ -244,8 +244,8 @@ def _check(table: dict[str, Any]) -> None:
     required: dict[str, type] = {"name": str, "data": str, "model": str, "l2": float}
     required |= {"batch": int, "passes": int}
     optional = {"scaling": str, "searches": int, "sensitivity": bool}
-    for number, row in enumerate(table["case"], 1):
-        where = f"the [[case]] {row.get('name', number)}"
+    for number, row in enumerate(table["problem"], 1):
+        where = f"the [[problem]] {row.get('name', number)}"
         check(row, where, required, optional)
         at_least_one(row, where, "batch", "passes")
 

@@ -36,12 +36,12 @@ def draw_report(results: Results, out: Path) -> None:
         "summary": summary,
         "comparison": pd.concat(
             [results.against(name).assign(reference=name) for name in results.references]
-        ).set_index(["reference", "optimizer", "case"]),
+        ).set_index(["reference", "optimizer", "problem"]),
         "ablations": ablations(results),
         "targets": targets(results),
-        "budgets": results.budgets().set_index(["cases", "budget", "optimizer"]),
+        "budgets": results.budgets().set_index(["problems", "budget", "optimizer"]),
         "search-spread": results.search_spread(),
-        "cases": cases(results),
+        "problems": cases(results),
         "ranks": pd.DataFrame(
             {c: results.rank(c).ranks for c in ("final", "area", "area_seconds")}
         ),
@@ -118,10 +118,10 @@ def _sections(
             ("Diagonal-TO with a part removed, by the median over cases of the difference to it.",),
             {"Parts removed": table("ablations")},
         ),
-        Section("The cases", skipped(results.manifest), {"Cases": table("cases")}),
+        Section("The cases", skipped(results.manifest), {"Cases": table("problems")}),
         Section(
             "Each case against ADAM",
-            tables={"Case by case": cells(case_by_case(results), TITLES, "case")},
+            tables={"Case by case": cells(case_by_case(results), TITLES, "problem")},
         ),
         Section(
             "Passes to a target",
@@ -221,10 +221,10 @@ def targets(results: Results) -> pd.DataFrame:
         rows.append(name | reached)
     table = pd.DataFrame(rows)
     columns = list(results.protocol.targets)
-    by_case = table.groupby(["optimizer", "case"], observed=True)[columns].median()
+    by_case = table.groupby(["optimizer", "problem"], observed=True)[columns].median()
     pieces = {}
     for target in columns:
-        values = by_case[target].unstack("case")
+        values = by_case[target].unstack("problem")
         pieces[f"cases at {target:g}"] = np.isfinite(values).sum(axis=1)
         pieces[f"passes to {target:g}"] = values.replace(np.inf, np.nan).median(axis=1)
     result: pd.DataFrame = pd.DataFrame(pieces).rename(index=TITLES)
@@ -237,12 +237,12 @@ def cases(results: Results) -> pd.DataFrame:
     batches = {case.name: case for case in results.protocol.cases}
     rows = []
     for name in results.cases:
-        case, facts = batches[name], results.manifest["cases"][name]
+        case, facts = batches[name], results.manifest["problems"][name]
         rows.append(
-            {"case": name, "model": case.model, "l2": case.l2, "passes": case.passes}
+            {"problem": name, "model": case.model, "l2": case.l2, "passes": case.passes}
             | {key: facts[key] for key in _FACTS}
         )
-    table: pd.DataFrame = pd.DataFrame(rows).set_index("case")
+    table: pd.DataFrame = pd.DataFrame(rows).set_index("problem")
     return table
 
 
@@ -251,7 +251,7 @@ def case_by_case(results: Results) -> pd.DataFrame:
     table = results.against(results.protocol.reference)
     pieces = {}
     for name in (*results.ours, results.protocol.baseline):
-        part = table[table.optimizer == name].set_index("case").reindex(results.cases)
+        part = table[table.optimizer == name].set_index("problem").reindex(results.cases)
         pieces[f"{TITLES[name]}: decades"] = part.difference
         pieces[f"{TITLES[name]}: ρ %"] = part.rho
         pieces[f"{TITLES[name]}: p (t)"] = part.p_t
@@ -264,7 +264,7 @@ def case_by_case(results: Results) -> pd.DataFrame:
 def by_budget(table: pd.DataFrame) -> pd.DataFrame:
     """Win / tie / loss against the reference in a column per set of cases and budget."""
     counts = table[["win", "tie", "loss"]].apply(counts_text, axis=1)
-    wide = counts.unstack(["cases", "budget"])
+    wide = counts.unstack(["problems", "budget"])
     wide.columns = [f"{cases}, {budget} trials" for cases, budget in wide.columns]
     named: pd.DataFrame = wide.rename(index=TITLES)
     return named
@@ -272,7 +272,7 @@ def by_budget(table: pd.DataFrame) -> pd.DataFrame:
 
 def _facts(results: Results) -> str:
     protocol = results.protocol
-    sets = len({case.data for case in protocol.cases if case.name in results.manifest["cases"]})
+    sets = len({case.data for case in protocol.cases if case.name in results.manifest["problems"]})
     return common(f"{len(results.cases)} cases on {sets} data sets", protocol.main, protocol.seeds)
 
 

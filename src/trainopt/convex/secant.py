@@ -112,8 +112,8 @@ def run_secant(convex: Results, out: Path, show: bool) -> None:
 
 def _run(convex: Results, out: Path, show: bool) -> None:
     protocol = convex.protocol
-    table = Growing(out / "runs.parquet", ("case", "optimizer"))
-    cases = [case for case in protocol.cases if case.name in convex.manifest["cases"]]
+    table = Growing(out / "runs.parquet", ("problem", "optimizer"))
+    cases = [case for case in protocol.cases if case.name in convex.manifest["problems"]]
     cases.sort(key=lambda case: _cost(convex, case))
     units = [
         (variant, case)
@@ -130,7 +130,7 @@ def _run(convex: Results, out: Path, show: bool) -> None:
 
 def _cost(convex: Results, case: Case) -> float:
     """About how many seconds a variant's runs on the case take."""
-    size = convex.manifest["cases"][case.name]
+    size = convex.manifest["problems"][case.name]
     steps = size["n"] / case.batch + 8
     per_pass = 4e-4 * steps + 4e-9 * size["n"] * size["d"]
     return float(per_pass * case.passes * convex.protocol.seeds)
@@ -138,7 +138,7 @@ def _cost(convex: Results, case: Case) -> float:
 
 def _runs(convex: Results, variant: Variant, case: Case) -> Iterator[dict[str, Any]]:
     """A row for every search, seed and pass."""
-    facts = convex.manifest["cases"][case.name]
+    facts = convex.manifest["problems"][case.name]
     problem = case.problem()
     if not _is_optimum(problem, facts):
         raise InputError(
@@ -156,7 +156,7 @@ def _runs(convex: Results, variant: Variant, case: Case) -> Iterator[dict[str, A
         for seed, curve in enumerate(by_seed):
             for epoch, value in enumerate(curve):
                 yield {
-                    "case": case.name,
+                    "problem": case.name,
                     "optimizer": variant.name,
                     "search": search,
                     "seed": seed,

@@ -117,7 +117,7 @@ VARIANTS: dict[str, tuple[Ends, ...]] = {
 
 def run_ablations(convex: Results, out: Path, show: bool) -> None:
     """Run what is missing, and write ablations.parquet: case, variant, seed and final."""
-    table = Growing(out / "ablations.parquet", ("case", "variant"))
+    table = Growing(out / "ablations.parquet", ("problem", "variant"))
     cases = [case for case in convex.protocol.cases if case.name in {*CASES} & {*convex.cases}]
     units = [
         (case, variant)
@@ -133,13 +133,13 @@ def run_ablations(convex: Results, out: Path, show: bool) -> None:
 
 
 def _rows(convex: Results, case: Case, variant: str) -> Iterator[dict[str, Any]]:
-    best = convex.manifest["cases"][case.name]["best"]
+    best = convex.manifest["problems"][case.name]["best"]
     problem = case.problem()
     seeds = range(min(SEEDS, convex.protocol.seeds))
     found = [[ends(problem, seed, case.passes) for seed in seeds] for ends in VARIANTS[variant]]
     finals = [[_final(value - best) for value in by_seed] for by_seed in found]
     for seed, final in enumerate(min(finals, key=sum)):
-        yield {"case": case.name, "variant": variant, "seed": seed, "final": final}
+        yield {"problem": case.name, "variant": variant, "seed": seed, "final": final}
 
 
 def _final(gap: float) -> float:

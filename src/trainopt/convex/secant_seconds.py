@@ -32,19 +32,19 @@ def run_seconds(convex: Results, out: Path, show: bool) -> None:
     of this process, so that a busy machine changes little. The tuned optimizers' passes are those
     of the convex study's runs, at what a step costs here; SecantTO and the solvers run again.
     """
-    table = Growing(out / "seconds.parquet", ("case",))
+    table = Growing(out / "seconds.parquet", ("problem",))
     cases = [case for case in convex.protocol.cases if case.name in convex.cases]
     missing = [case for case in cases if (case.name,) not in table.there]
     with Progress(len(missing), show) as bar, one_thread():
         for case in missing:
             bar.describe(f"{case.name}: seconds")
-            table.add(pd.DataFrame(_rows(convex, case)).assign(case=case.name))
+            table.add(pd.DataFrame(_rows(convex, case)).assign(problem=case.name))
             bar.counter(1)(1)
 
 
 def _rows(convex: Results, case: Case) -> Iterator[dict[str, Any]]:
     problem = case.problem()
-    best = convex.manifest["cases"][case.name]["best"]
+    best = convex.manifest["problems"][case.name]["best"]
     target = TARGET * (problem.objective(problem.initial()) - best)
     seeds = range(min(_SEEDS, convex.protocol.seeds))
     found = [_secant(problem, seed, case.passes, best, target) for seed in seeds]
@@ -52,7 +52,7 @@ def _rows(convex: Results, case: Case) -> Iterator[dict[str, Any]]:
     names = [name for name in METHODS if name in convex.optimizers]
     costs = step_seconds(problem, names, {}, case.passes)
     runs = convex.runs[
-        (convex.runs.case == case.name) & (convex.runs.budget == convex.protocol.main)
+        (convex.runs.problem == case.name) & (convex.runs.budget == convex.protocol.main)
     ]
     steps = math.ceil(problem.n / problem.batch_size)
     for name in names:

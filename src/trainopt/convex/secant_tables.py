@@ -32,7 +32,7 @@ def write_secant(convex: Results, out: Path) -> str:
     comparisons(finals, convex.protocol.level).to_csv(
         out / "comparison.csv", index=False, float_format="%.5g"
     )
-    by_case(finals, convex.cases).to_csv(out / "cases.csv", index=False, float_format="%.5g")
+    by_case(finals, convex.cases).to_csv(out / "problems.csv", index=False, float_format="%.5g")
     seconds = pd.read_parquet(out / "seconds.parquet")
     seconds.to_csv(out / "seconds.csv", index=False, float_format="%.4g")
     parts = pd.read_parquet(out / "ablations.parquet")
@@ -70,10 +70,10 @@ def comparisons(finals: pd.DataFrame, level: float) -> pd.DataFrame:
         both = finals[finals.optimizer.isin([name, reference])]
         # Counts come from tests: of the intervals any do.
         tests = t_and_wilcoxon(resamples=2)
-        verdicts = compared(both, reference, level, tests, problem="case", value="final")
+        verdicts = compared(both, reference, level, tests, value="final")
         counts = counted(verdicts).loc[name]
         rows.append(
-            {"optimizer": name, "reference": reference, "cases": len(verdicts)}
+            {"optimizer": name, "reference": reference, "problems": len(verdicts)}
             | {kind: int(counts[kind]) for kind in ("win", "tie", "loss")}
             | {"decades": float(counts["difference"])}
         )
@@ -82,8 +82,8 @@ def comparisons(finals: pd.DataFrame, level: float) -> pd.DataFrame:
 
 
 def by_case(finals: pd.DataFrame, cases: list[str]) -> pd.DataFrame:
-    """Median and worst seed of log₁₀(F − F*) at the end: columns case, optimizer, median, worst."""
-    groups = finals.groupby(["case", "optimizer"], sort=False).final
+    """log₁₀(F − F*) at the end by seed: columns problem, optimizer, median, worst."""
+    groups = finals.groupby(["problem", "optimizer"], sort=False).final
     table = pd.DataFrame({"median": groups.median(), "worst": groups.max()})
     ordered: pd.DataFrame = pd.concat([table.loc[[case]] for case in cases]).reset_index()
     return ordered
@@ -93,7 +93,7 @@ def summary(folder: Path) -> str:
     """The tables of docs/secant.md in Markdown, from the CSV tables."""
     counts, cases, seconds, parts = (
         pd.read_csv(folder / f"{name}.csv")
-        for name in ("comparison", "cases", "seconds", "ablations")
+        for name in ("comparison", "problems", "seconds", "ablations")
     )
     cells = (
         against(counts), order(counts), ends(cases), clocked(seconds), without(parts)
@@ -129,7 +129,7 @@ def order(counts: pd.DataFrame) -> Cells:
 
 def ends(cases: pd.DataFrame) -> Cells:
     """Where every case ended: the median over seeds, and SecantTO's worst seed."""
-    found = {(row["case"], row["optimizer"]): row for row in cases.to_dict("records")}
+    found = {(row["problem"], row["optimizer"]): row for row in cases.to_dict("records")}
     there = set(cases.optimizer)
     columns: list[tuple[str, str, str]] = []
     for variant in SECANTS:
@@ -138,10 +138,10 @@ def ends(cases: pd.DataFrame) -> Cells:
             columns.append(("worst", variant.name, "worst"))
     columns += [(TITLES[name], name, "median") for name in _PEERS]
     rows = []
-    for case in dict.fromkeys(cases.case):
+    for case in dict.fromkeys(cases.problem):
         ran = (found.get((case, name), {}).get(value) for _, name, value in columns)
         rows.append([case, *("–" if end is None else _minus(f"{end:.1f}") for end in ran)])
-    return ["case", *(title for title, _, _ in columns)], rows
+    return ["problem", *(title for title, _, _ in columns)], rows
 
 
 def clocked(seconds: pd.DataFrame) -> Cells:
@@ -149,7 +149,7 @@ def clocked(seconds: pd.DataFrame) -> Cells:
 
     The last row counts the cases where SecantTO is ahead.
     """
-    table = seconds.pivot_table(index="case", columns="optimizer", values="seconds", sort=False)
+    table = seconds.pivot_table(index="problem", columns="optimizer", values="seconds", sort=False)
     own, tuned = table[UNTUNED], fastest(table)
     rows = []
     for case in table.index:
@@ -162,7 +162,7 @@ def clocked(seconds: pd.DataFrame) -> Cells:
     ]
     titles = (TITLES[name] for name in _PEERS)
     return (
-        ["case", TITLES[UNTUNED], "fastest of all tuned", "its seconds", *titles],
+        ["problem", TITLES[UNTUNED], "fastest of all tuned", "its seconds", *titles],
         [*rows, ["SecantTO is ahead on", "", "", *counts]],
     )
 
@@ -170,7 +170,7 @@ def clocked(seconds: pd.DataFrame) -> Cells:
 def ablated(parts: pd.DataFrame) -> pd.DataFrame:
     """The ablations' median over seeds: columns variant and one for each case."""
     table = parts.pivot_table(
-        index="variant", columns="case", values="final", aggfunc="median", sort=False
+        index="variant", columns="problem", values="final", aggfunc="median", sort=False
     )
     ordered: pd.DataFrame = table.reset_index()
     return ordered
@@ -208,7 +208,7 @@ def draw_report(convex: Results, folder: Path) -> None:
     """Write the tables and report.html, and print what they say."""
     write_secant(convex, folder)
     counts = pd.read_csv(folder / "comparison.csv")
-    cases = pd.read_csv(folder / "cases.csv")
+    cases = pd.read_csv(folder / "problems.csv")
     sections = [
         Section(
             "Against every other optimizer",
@@ -227,7 +227,7 @@ def draw_report(convex: Results, folder: Path) -> None:
     ]
     report = Report(
         "SecantTO on the convex cases",
-        f"{cases.case.nunique()} cases; the others are tuned, SecantTO is not.",
+        f"{cases.problem.nunique()} cases; the others are tuned, SecantTO is not.",
         verdict(counts),
         sections,
         read_manifest(folder) or {},

@@ -54,7 +54,7 @@ def run_sensitivity(cases: tuple[Case, ...], out: Path, show: bool) -> pd.DataFr
     grid |= {"alpha": list(ALPHA), "beta": list(BETA), "lr": list(LR)}
     with writing(out, "study sensitivity", grid) as kept:
         write_manifest(out, {**grid, **kept})
-        table = Growing(out / "grid.parquet", ("case", "optimizer"))
+        table = Growing(out / "grid.parquet", ("problem", "optimizer"))
         with Progress(len(cases), show) as bar:
             for case in sorted(cases, key=_work):
                 bar.describe(case.name)
@@ -109,7 +109,7 @@ def _grids(case: Case, optimizers: list[str]) -> Iterator[tuple[str, list[dict[s
 
 def _row(case: str, optimizer: str, setting: Settings, seed: int, gap: float) -> dict[str, Any]:
     named = {name: setting[name] for name in ("lr", "lr_schedule", "alpha", "beta")}
-    return {"case": case, "optimizer": optimizer, **named, "seed": seed, "gap": gap}
+    return {"problem": case, "optimizer": optimizer, **named, "seed": seed, "gap": gap}
 
 
 def _side_by_side(optimizer: str, d: int, steps: int) -> int:

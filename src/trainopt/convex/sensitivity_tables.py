@@ -45,7 +45,7 @@ def write_sensitivity(out: Path) -> str:
 
 def ends(grid: pd.DataFrame) -> pd.DataFrame:
     """The mean gap over seeds: settings are rows, cases columns; inf where a seed diverged."""
-    table: pd.DataFrame = grid.pivot_table(index=_SETTING, columns="case", values="gap")
+    table: pd.DataFrame = grid.pivot_table(index=_SETTING, columns="problem", values="gap")
     return table
 
 
@@ -76,7 +76,11 @@ def defaults(grid: pd.DataFrame) -> pd.DataFrame:
         setting = dict(zip(_SETTING, _lowest(fixed), strict=True))
         rates = dict(zip(_RATES, _lowest(tuned), strict=True))
         rows.append(
-            {"optimizer": optimizer, "cases": lost.shape[1], "diverged": np.isinf(part.gap).mean()}
+            {
+                "optimizer": optimizer,
+                "problems": lost.shape[1],
+                "diverged": np.isinf(part.gap).mean(),
+            }
             | setting
             | {"regret": fixed.min(), "worst": lost.loc[_lowest(fixed)].max()}
             | {f"tuned_{name}": rate for name, rate in rates.items()}
@@ -106,7 +110,7 @@ def learning(grid: pd.DataFrame) -> pd.DataFrame:
             best = _lowest(learned[case])
             low, reference = learned[case].min(), plain[case].min()
             rows.append(
-                {"optimizer": optimizer, "case": case, "with_A": low, "without": reference}
+                {"optimizer": optimizer, "problem": case, "with_A": low, "without": reference}
                 | {"gain": reference - low, "alpha": best[_SETTING.index("alpha")]}
             )
     table: pd.DataFrame = pd.DataFrame(rows)
@@ -130,7 +134,7 @@ def verdict(defaults: pd.DataFrame, learning: pd.DataFrame) -> str:
     ]
     lowest = learning[["with_A", "without"]].min(axis=1)
     best = learning.assign(best=lowest).pivot_table(
-        index="case", columns="optimizer", values="best", observed=True
+        index="problem", columns="optimizer", values="best", observed=True
     )
     for name in (each for each in best if f"{each}-normalised" in best):
         change = (best[f"{name}-normalised"] - best[name]).dropna()
@@ -143,13 +147,13 @@ def verdict(defaults: pd.DataFrame, learning: pd.DataFrame) -> str:
 
 
 def _defaults(table: pd.DataFrame) -> Cells:
-    columns = ["optimizer", "cases", "runs that diverge", "best fixed γ, schedule, α, β"]
+    columns = ["optimizer", "problems", "runs that diverge", "best fixed γ, schedule, α, β"]
     columns += ["decades lost: mean", "worst", "best fixed α, β with γ tuned", "decades lost"]
     columns += ["constructor's α, β with γ tuned: decades lost"]
     rows = [
         [
             TITLES[row["optimizer"]],
-            str(row["cases"]),
+            str(row["problems"]),
             f"{100 * row['diverged']:.0f} %",
             f"{row['lr']:g}, {row['lr_schedule']}, {row['alpha']:g}, {row['beta']:g}",
             f"{row['regret']:.2f}",
@@ -172,18 +176,18 @@ def _learning(table: pd.DataFrame) -> Cells:
                 TITLES[str(optimizer)],
                 str(len(part)),
                 f"{gain.median():+.3f}",
-                f"{gain.max():+.2f} ({part.case[gain.idxmax()]})",
+                f"{gain.max():+.2f} ({part.problem[gain.idxmax()]})",
                 f"{int((gain > 0.1).sum())}",
                 f"{int((gain < -0.1).sum())}",
             ]
         )
-    head = ["optimizer", "cases", "decades by learning A: median", "most", "> 0.1", "< −0.1"]
+    head = ["optimizer", "problems", "decades by learning A: median", "most", "> 0.1", "< −0.1"]
     return head, rows
 
 
 def _heat_maps(part: pd.DataFrame, title: str) -> Figure:
     """A map per case over α and β: the gap at the best γ; hatched where half of the γ diverge."""
-    cases = list(dict.fromkeys(part.case))
+    cases = list(dict.fromkeys(part.problem))
     columns = 7
     rows = -(-len(cases) // columns)
     figure = Figure(figsize=(2.3 * columns, 0.8 + 2.2 * rows), dpi=80, layout="constrained")
@@ -191,7 +195,7 @@ def _heat_maps(part: pd.DataFrame, title: str) -> Figure:
     for axes in grid[len(cases) :]:
         axes.set_visible(False)
     for axes, case in zip(grid, cases, strict=False):
-        image = _heat_map(axes, part[part.case == case], case)
+        image = _heat_map(axes, part[part.problem == case], case)
         figure.colorbar(image, ax=axes)
     figure.supxlabel("β")
     figure.supylabel("α")

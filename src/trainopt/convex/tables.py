@@ -59,7 +59,7 @@ class Results:
     @property
     def cases(self) -> list[str]:
         """The cases that were run, in the protocol's order."""
-        return [case.name for case in self.protocol.cases if case.name in self.manifest["cases"]]
+        return [case.name for case in self.protocol.cases if case.name in self.manifest["problems"]]
 
     @cached_property
     def seconds_per_pass(self) -> pd.Series[float]:
@@ -68,18 +68,18 @@ class Results:
         passes = {"svrg": 3}
         table = self.timing.assign(
             steps=[
-                np.ceil(self.manifest["cases"][case]["n"] / batches[case]) / passes.get(name, 1)
-                for case, name in zip(self.timing.case, self.timing.optimizer, strict=True)
+                np.ceil(self.manifest["problems"][case]["n"] / batches[case]) / passes.get(name, 1)
+                for case, name in zip(self.timing.problem, self.timing.optimizer, strict=True)
             ]
         )
-        seconds: pd.Series[float] = table.set_index(["case", "optimizer"]).eval(
+        seconds: pd.Series[float] = table.set_index(["problem", "optimizer"]).eval(
             "seconds_per_step * steps"
         )
         return seconds
 
     def at(self, budget: int) -> pd.DataFrame:
         """Every run with the best setting of that many trials, measured."""
-        best = {case: facts["best"] for case, facts in self.manifest["cases"].items()}
+        best = {case: facts["best"] for case, facts in self.manifest["problems"].items()}
         runs = self.runs[self.runs.budget == budget]
         target = self.protocol.profile_target
         return measured(runs, self.seconds_per_pass, best, target)
@@ -101,14 +101,14 @@ class Results:
         Solvers have the mean over their own seeds at every seed, since they don't see the
         mini-batches: a paired test against them is a test against that number.
         """
-        seeds = self.seeds[["case", "optimizer", "seed", "final", "loss"]]
-        ends = self.solvers.groupby(["case", "optimizer", "seed"]).suboptimality.last()
-        best = {case: facts["best"] for case, facts in self.manifest["cases"].items()}
+        seeds = self.seeds[["problem", "optimizer", "seed", "final", "loss"]]
+        ends = self.solvers.groupby(["problem", "optimizer", "seed"]).suboptimality.last()
+        best = {case: facts["best"] for case, facts in self.manifest["problems"].items()}
         solved = ends.reset_index().assign(
             final=lambda table: np.log10(table.suboptimality.clip(lower=FLOOR)),
-            loss=lambda table: table.case.map(best) + table.suboptimality,
+            loss=lambda table: table.problem.map(best) + table.suboptimality,
         )
-        solved = solved.groupby(["case", "optimizer"])[["final", "loss"]].mean().reset_index()
+        solved = solved.groupby(["problem", "optimizer"])[["final", "loss"]].mean().reset_index()
         solved = solved.merge(pd.DataFrame({"seed": range(self.protocol.seeds)}), how="cross")
         finals: pd.DataFrame = pd.concat([seeds, solved], ignore_index=True)
         return finals
@@ -128,12 +128,12 @@ class Results:
     ) -> pd.DataFrame:
         tests = t_and_wilcoxon(self.protocol.resamples if resamples is None else resamples)
         level = self.protocol.level
-        return compared(seeds, reference, level, tests, problem="case", value="final")
+        return compared(seeds, reference, level, tests, value="final")
 
     def means(self, column: str) -> pd.DataFrame:
         """The mean of a measure over seeds: cases are rows, optimizers columns."""
         table: pd.DataFrame = self.seeds.pivot_table(
-            index="case", columns="optimizer", values=column, observed=True
+            index="problem", columns="optimizer", values=column, observed=True
         )
         return table
 
@@ -145,7 +145,7 @@ class Results:
 
     def costs(self, column: str) -> pd.DataFrame:
         """What optimizers and solvers need to reach the target: the median over runs."""
-        tuned = self.main.groupby(["case", "optimizer"], observed=True)[column].median()
+        tuned = self.main.groupby(["problem", "optimizer"], observed=True)[column].median()
         table = pd.concat([tuned, self._solver_costs(column)]).unstack("optimizer")
         # A solver that can't take a case hasn't solved it.
         costs: pd.DataFrame = table.fillna(np.inf)
@@ -153,12 +153,12 @@ class Results:
 
     def _solver_costs(self, column: str) -> pd.Series[float]:
         x = {"passes_to": "passes", "seconds_to": "seconds"}[column]
-        starts = self.runs[self.runs.passes == 0].groupby("case", observed=True)
+        starts = self.runs[self.runs.passes == 0].groupby("problem", observed=True)
         start = starts.suboptimality.first()
-        rows = self.solvers.merge(start.rename("start"), left_on="case", right_index=True)
+        rows = self.solvers.merge(start.rename("start"), left_on="problem", right_index=True)
         solved = rows[rows.suboptimality <= self.protocol.profile_target * rows.start]
-        first = solved.groupby(["case", "optimizer", "seed"])[x].min()
-        costs: pd.Series[float] = first.groupby(level=["case", "optimizer"]).median()
+        first = solved.groupby(["problem", "optimizer", "seed"])[x].min()
+        costs: pd.Series[float] = first.groupby(level=["problem", "optimizer"]).median()
         return costs
 
     def summary(self) -> pd.DataFrame:
@@ -211,13 +211,13 @@ class Results:
         for title, (budgets, cases) in groups.items():
             for budget in budgets if cases else ():
                 seeds = by_seed(self.at(budget))
-                seeds = seeds[seeds.case.isin(cases)]
+                seeds = seeds[seeds.problem.isin(cases)]
                 # Counts come from tests: of the intervals any do.
                 found = self._compare(seeds, protocol.reference, resamples=2)
                 counts = counted(found).reset_index()
                 finals = seeds.groupby("optimizer", observed=True).final.mean()
                 counts["final"] = counts.optimizer.map(finals)
-                pieces.append(counts.assign(cases=title, budget=budget))
+                pieces.append(counts.assign(problems=title, budget=budget))
         result: pd.DataFrame = pd.concat(pieces, ignore_index=True)
         return result
 
@@ -226,7 +226,7 @@ class Results:
 
         Columns: median and largest over the cases that were searched more than once.
         """
-        means = self.main.groupby(["case", "optimizer", "search"], observed=True).final.mean()
+        means = self.main.groupby(["problem", "optimizer", "search"], observed=True).final.mean()
         spread = means.replace(np.inf, np.nan).groupby(level=[0, 1], observed=True).std().dropna()
         by_optimizer = spread.groupby(level="optimizer", observed=True)
         table: pd.DataFrame = by_optimizer.agg(["median", "max"]).sort_values("median")
@@ -294,7 +294,7 @@ def best_settings(trials: pd.DataFrame, case: str, optimizer: str, budget: int) 
         budget: a number of trials.
     """
     part = trials[
-        (trials.case == case) & (trials.optimizer == optimizer) & (trials.number < budget)
+        (trials.problem == case) & (trials.optimizer == optimizer) & (trials.number < budget)
     ]
     best = part.loc[part.groupby("search").score.idxmin()].sort_values("search")
     return [json.loads(settings) for settings in best.settings]

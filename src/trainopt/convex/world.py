@@ -43,8 +43,8 @@ class Convex(World):
     protocol: Protocol
 
     command = "study convex"
-    key = ("case", "optimizer", "search")
-    categories = ("case", "optimizer")
+    key = ("problem", "optimizer", "search")
+    categories = ("problem", "optimizer")
 
     @property
     def digest(self) -> str:
@@ -170,23 +170,23 @@ class Convex(World):
         solved = _rows(out / "solvers.parquet")
         timed = _rows(out / "timing.parquet")
         trials = pd.read_parquet(out / "trials.parquet")
-        cases = [case for case in self.protocol.cases if case.name in manifest["cases"]]
+        cases = [case for case in self.protocol.cases if case.name in manifest["problems"]]
         with Progress(len(cases), show) as bar:
             for case in cases:
                 bar.describe(f"{case.name}: seconds")
                 known = {
                     row["optimizer"]: row["seconds_per_step"]
                     for row in timed
-                    if row["case"] == case.name
+                    if row["problem"] == case.name
                 }
                 if any(name not in known for name in self.protocol.spaces):
                     if not known:
-                        best = manifest["cases"][case.name]["best"]
+                        best = manifest["problems"][case.name]["best"]
                         with one_thread():
                             found = list(solver_rows(case.problem(), case.passes, best))
-                        solved += [{"case": case.name, **row} for row in found]
+                        solved += [{"problem": case.name, **row} for row in found]
                     timed += [
-                        {"case": case.name, "optimizer": name, "seconds_per_step": seconds}
+                        {"problem": case.name, "optimizer": name, "seconds_per_step": seconds}
                         for name, seconds in self._seconds(case, known, trials).items()
                     ]
                     _write(solved, out / "solvers.parquet")

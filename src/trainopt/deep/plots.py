@@ -48,10 +48,10 @@ def save_pictures(results: Results, out: Path) -> dict[str, str]:
 
 
 def _curves(results: Results, task: str) -> Figure:
-    runs = results.runs[results.runs.task == task]
+    runs = results.runs[results.runs.problem == task]
     figure = Figure(figsize=(15.0, 5.4), dpi=100, layout="constrained")
     by_step, by_second, aligned = figure.subplots(1, 3)
-    at_end = results.final[results.final.task == task].set_index("optimizer").val_loss
+    at_end = results.final[results.final.problem == task].set_index("optimizer").val_loss
     ends = at_end.to_dict()
     kept = at_most(ends, ends)
     for name in OPTIMIZERS:
@@ -77,7 +77,7 @@ def _curves(results: Results, task: str) -> Figure:
     for axes in (by_step, by_second):  # from the first mark on: what comes before all have alike
         axes.set_ylim(low - 0.05 * (high - low), high + 0.15 * (high - low))
         axes.set_ylabel("validation loss")
-    tokens = results.manifest["tasks"][task]["tokens"]
+    tokens = results.manifest["problems"][task]["tokens"]
     row = runs[runs.step == runs.step.max()].iloc[0]
     unit, count = ("tokens", "tokens") if tokens > 1 else ("examples", "examples")
     by_step.set_xlabel(f"steps of {row[count] / row.step:.0f} {unit}")
@@ -94,6 +94,6 @@ def _forest(results: Results, comparison: pd.DataFrame) -> Figure:
     names = [name for name in OPTIMIZERS if name in set(comparison.optimizer)]
     panels = []
     for task in results.tasks:
-        rows = comparison[comparison.task == task].set_index("optimizer").reindex(names)
+        rows = comparison[comparison.problem == task].set_index("optimizer").reindex(names)
         panels.append(Forest(results.title(task), rows))
     return forest(panels, [TITLES[name] for name in names], "difference of the loss")

@@ -25,7 +25,7 @@ def losses(results: Results) -> Cells:
 
     The rank is over the tasks that are whole.
     """
-    table = results.final.pivot(index="optimizer", columns="task", values="val_loss")
+    table = results.final.pivot(index="optimizer", columns="problem", values="val_loss")
     table = table[results.tasks]
     verdicts = _verdicts(results.against(results.protocol.reference))
     rows = [
@@ -87,7 +87,7 @@ def _by_task(
     corner: str, table: pd.DataFrame, tasks: list[str], text: Callable[[Any], str]
 ) -> Cells:
     """A row per optimizer of the table, with the text of its row for each task."""
-    cells = {(row["optimizer"], row["task"]): text(row) for row in table.to_dict("records")}
+    cells = {(row["optimizer"], row["problem"]): text(row) for row in table.to_dict("records")}
     there = {optimizer for optimizer, _ in cells}
     rows = [
         [TITLES[name], *(cells.get((name, task), "–") for task in tasks)]
@@ -104,4 +104,4 @@ def summary(results: Results) -> str:
 
 
 def _verdicts(table: pd.DataFrame) -> dict[tuple[str, str], str]:
-    return {(row["optimizer"], row["task"]): row["verdict"] for row in table.to_dict("records")}
+    return {(row["optimizer"], row["problem"]): row["verdict"] for row in table.to_dict("records")}

@@ -36,12 +36,12 @@ class Budget:
     """What a task's runs are: which optimizers, and how long.
 
     Attributes:
-        task: name of the task.
+        problem: name of the task.
         optimizers: names of those that run on it.
         plan: of a final run.
     """
 
-    task: str
+    problem: str
     optimizers: tuple[str, ...]
     plan: Plan
 
@@ -77,7 +77,7 @@ class Protocol:
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks."""
-        return tuple(budget.task for budget in self.budgets)
+        return tuple(budget.problem for budget in self.budgets)
 
     def described(self) -> dict[str, Any]:
         """What run.json tells of it, from which `again` makes it."""
@@ -87,7 +87,7 @@ class Protocol:
     def again(self, manifest: dict[str, Any]) -> Protocol:
         """The same for the tasks, optimizers and numbers of a folder's run.json."""
         budgets = tuple(
-            Budget(b["task"], tuple(b["optimizers"]), Plan(**b["plan"]))
+            Budget(b["problem"], tuple(b["optimizers"]), Plan(**b["plan"]))
             for b in manifest["budgets"]
         )
         counts = {name: manifest[name] for name in ("trials", "seeds")}
@@ -109,7 +109,7 @@ class Protocol:
             raise InputError(
                 f"batch_size is {batch}, and {task} has {rows} training rows: give at most as many."
             )
-        names = {budget.task: budget.optimizers for budget in self.budgets}
+        names = {budget.problem: budget.optimizers for budget in self.budgets}
         budget = Budget(task, names.get(task, tuple(self.spaces)), Plan.of(steps, batch, 8, 2))
         digest = hashlib.sha256(f"{self.digest}/{steps}/{batch}".encode()).hexdigest()
         return replace(self, budgets=(budget,), digest=digest)
@@ -127,7 +127,7 @@ class Protocol:
                     f"{name} has no budget for the size {self.size} in the protocol: choose some "
                     f"of {', '.join(self.tasks)}, or another --size."
                 )
-        return replace(self, budgets=tuple(b for b in self.budgets if b.task in tasks))
+        return replace(self, budgets=tuple(b for b in self.budgets if b.problem in tasks))
 
     def with_counts(
         self, optimizers: Sequence[str] | None, trials: int | None, seeds: int | None
@@ -268,7 +268,7 @@ def _budget(
                 f"optimizers of {row['name']}: add it there, or leave {name} out."
             )
     return Budget(
-        task=task_named(row["name"]).name,
+        problem=task_named(row["name"]).name,
         optimizers=tuple(kept),
         plan=Plan.of(steps, size["batch"], final["marks"], final["probe_every"]),
     )

@@ -143,8 +143,8 @@ def _sections(results: Results, captions: Figures) -> list[Section]:
 
 
 def _section(results: Results, task: str, captions: Figures) -> Section:
-    facts = results.manifest["tasks"][task]
-    plan = next(b.plan for b in results.protocol.budgets if b.task == task)
+    facts = results.manifest["problems"][task]
+    plan = next(b.plan for b in results.protocol.budgets if b.problem == task)
     size, title = facts["description"], results.title(task)
     weights = f" Weights: {facts['weights']}." if "weights" in facts else ""
     symbols = f" {facts['symbols']} symbols." if "symbols" in facts else ""
@@ -165,7 +165,7 @@ def task_cells(results: Results, task: str) -> Cells:
         for name in (results.protocol.reference, results.protocol.baseline)
     ]
     rows = []
-    for row in results.final[results.final.task == task].to_dict("records"):
+    for row in results.final[results.final.problem == task].to_dict("records"):
         name = row["optimizer"]
         diverged = f", {row['diverged']} diverged" if row["diverged"] else ""
         rows.append(
@@ -190,7 +190,7 @@ def task_cells(results: Results, task: str) -> Cells:
 
 
 def _of_task(table: pd.DataFrame, task: str) -> pd.DataFrame:
-    part: pd.DataFrame = table[table.task == task].set_index("optimizer")
+    part: pd.DataFrame = table[table.problem == task].set_index("optimizer")
     return part
 
 
@@ -219,11 +219,18 @@ def _summary(results: Results) -> Cells:
 
 
 def _behind(results: Results) -> Cells:
-    columns = ["optimizer", "task", "difference to the plain one", "95 % interval", "p", "verdict"]
+    columns = [
+        "optimizer",
+        "problem",
+        "difference to the plain one",
+        "95 % interval",
+        "p",
+        "verdict",
+    ]
     rows = [
         [
             TITLES[row["optimizer"]],
-            results.title(row["task"]),
+            results.title(row["problem"]),
             number(row["difference"], "+.4f"),
             f"{number(row['low'], '+.4f')} to {number(row['high'], '+.4f')}",
             number(row["p_t"], ".3f"),
@@ -236,15 +243,17 @@ def _behind(results: Results) -> Cells:
 
 def _settings(results: Results) -> Cells:
     rows = [
-        [results.title(row["task"]), TITLES[row["optimizer"]], row["settings"]]
+        [results.title(row["problem"]), TITLES[row["optimizer"]], row["settings"]]
         for row in results.final.to_dict("records")
     ]
-    return ["task", "optimizer", "best trial"], rows
+    return ["problem", "optimizer", "best trial"], rows
 
 
 def _facts(results: Results) -> str:
     protocol = results.protocol
-    wanted = sum(len(b.optimizers) for b in protocol.budgets if b.task in results.manifest["tasks"])
+    wanted = sum(
+        len(b.optimizers) for b in protocol.budgets if b.problem in results.manifest["problems"]
+    )
     there = len(results.final)
     part = (
         ""

@@ -56,23 +56,25 @@ class Results:
     @property
     def tasks(self) -> list[str]:
         """The tasks with at least one finished optimizer, in the protocol's order."""
-        there = set(self.runs.task)
+        there = set(self.runs.problem)
         return [name for name in self.protocol.tasks if name in there]
 
     def title(self, task: str) -> str:
         """What a task is called."""
-        title: str = self.manifest["tasks"][task]["title"]
+        title: str = self.manifest["problems"][task]["title"]
         return title
 
     @property
     def whole(self) -> list[str]:
         """Those of which every optimizer is finished."""
-        there = self.runs.groupby("task").optimizer.nunique()
-        return [b.task for b in self.protocol.budgets if there.get(b.task, 0) == len(b.optimizers)]
+        there = self.runs.groupby("problem").optimizer.nunique()
+        return [
+            b.problem for b in self.protocol.budgets if there.get(b.problem, 0) == len(b.optimizers)
+        ]
 
     def ranks(self) -> pd.Series[float]:
         """The mean rank of every optimizer by its final loss, over the tasks that are whole."""
-        table = self.final.pivot(index="optimizer", columns="task", values="val_loss")
+        table = self.final.pivot(index="optimizer", columns="problem", values="val_loss")
         ranks: pd.Series[float] = table[self.whole].rank().mean(axis=1).sort_values()
         return ranks
 
@@ -80,7 +82,7 @@ class Results:
     def last(self) -> pd.DataFrame:
         """The last row of every run."""
         table: pd.DataFrame = self.runs.loc[
-            self.runs.groupby(["task", "optimizer", "seed"]).step.idxmax()
+            self.runs.groupby(["problem", "optimizer", "seed"]).step.idxmax()
         ]
         return table
 
@@ -96,7 +98,7 @@ class Results:
 
     def _compare(self, ends: pd.DataFrame, reference: str) -> pd.DataFrame:
         level = self.protocol.level
-        return compared(ends, reference, level, T_ALONE, problem="task", value="val_loss")
+        return compared(ends, reference, level, T_ALONE, value="val_loss")
 
     @cached_property
     def behind(self) -> pd.DataFrame:
@@ -130,12 +132,12 @@ class Results:
         most runs never are), ms_per_step, state_bytes, the four columns of alignment (means over
         probes and seeds) and settings (JSON).
         """
-        chosen = self.trials.loc[self.trials.groupby(["task", "optimizer"]).score.idxmin()]
-        settings = chosen.set_index(["task", "optimizer"]).settings
+        chosen = self.trials.loc[self.trials.groupby(["problem", "optimizer"]).score.idxmin()]
+        settings = chosen.set_index(["problem", "optimizer"]).settings
         rows = []
         for task in self.tasks:
-            runs = self.runs[self.runs.task == task]
-            finals = self.last[self.last.task == task]
+            runs = self.runs[self.runs.problem == task]
+            finals = self.last[self.last.problem == task]
             early = runs.step[runs.step >= runs.step.max() / 4].min()
             target = finals[finals.optimizer == self.protocol.reference].val_loss.mean()
             for name, group in runs.groupby("optimizer"):
@@ -143,7 +145,7 @@ class Results:
                 by_seed = [run.sort_values("step") for _, run in group.groupby("seed")]
                 rows.append(
                     {
-                        "task": task,
+                        "problem": task,
                         "optimizer": name,
                         "seeds": len(ends),
                         "diverged": int((ends.val_loss == math.inf).sum()),
@@ -162,7 +164,7 @@ class Results:
                 )
         order = {task: i for i, task in enumerate(self.tasks)}
         table = pd.DataFrame(rows)
-        table = table.assign(order=table.task.map(order)).sort_values(["order", "val_loss"])
+        table = table.assign(order=table.problem.map(order)).sort_values(["order", "val_loss"])
         ordered: pd.DataFrame = table.drop(columns="order").reset_index(drop=True)
         return ordered
 

@@ -40,7 +40,7 @@ class Deep(World):
     own: Ready | None = None
 
     command = "study deep"
-    key = ("task", "optimizer")
+    key = ("problem", "optimizer")
     apart = True
 
     @property
@@ -128,7 +128,7 @@ class Deep(World):
         )
 
     def _budget(self, problem: str) -> Budget:
-        return next(budget for budget in self.protocol.budgets if budget.task == problem)
+        return next(budget for budget in self.protocol.budgets if budget.problem == problem)
 
     def _opened(self, problem: str) -> Ready:
         return _built(problem, self.protocol.size) if self.own is None else self.own

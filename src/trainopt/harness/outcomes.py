@@ -1,4 +1,4 @@
-"""What a run is measured by: one row per case, optimizer and seed, out of the table of runs."""
+"""What a run is measured by: one row per problem, optimizer and seed, out of the table of runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FLOOR = 1e-14
 
 Curve = NDArray[np.float64]
 # What tells one run from another.
-RUN = ["case", "optimizer", "search", "seed"]
+RUN = ["problem", "optimizer", "search", "seed"]
 
 
 def area(x: Curve, suboptimality: Curve, end: float) -> float:
@@ -44,7 +44,7 @@ def by_run(runs: pd.DataFrame) -> Iterator[tuple[dict[str, Any], Curve, Curve]]:
     """The name, passes and suboptimality of every run, in the order of the names.
 
     Args:
-        runs: columns case, optimizer, search, seed, passes, suboptimality.
+        runs: columns problem, optimizer, search, seed, passes, suboptimality.
     """
     ordered = runs.sort_values([*RUN, "passes"])
     starts = np.flatnonzero(np.diff(ordered.groupby(RUN, observed=True).ngroup(), prepend=-1))
@@ -62,33 +62,33 @@ def measured(
     """Measure every run.
 
     Args:
-        runs: columns case, optimizer, search, seed, passes, suboptimality.
-        seconds_per_pass: by (case, optimizer).
-        best: F* by case.
+        runs: columns problem, optimizer, search, seed, passes, suboptimality.
+        seconds_per_pass: by (problem, optimizer).
+        best: F* by problem.
         target: the part of F(0) − F* that counts as solved.
 
     Returns:
-        One row per case, optimizer, search and seed with final (log₁₀ of F − F* at the end; inf
+        One row per problem, optimizer, search and seed with final (log₁₀ of F − F* at the end; inf
         where it diverged), loss (F there), area (over passes), area_seconds (over seconds, up to
-        what the reference of the case, its median optimizer, takes), passes_to and seconds_to (the
-        target; inf where it isn't reached).
+        what the reference of the problem, its median optimizer, takes), passes_to and seconds_to
+        (the target; inf where it isn't reached).
     """
-    ends = runs.groupby(["case", "optimizer"], observed=True).passes.max()
+    ends = runs.groupby(["problem", "optimizer"], observed=True).passes.max()
     total = (ends * seconds_per_pass.reindex(ends.index)).dropna()
-    horizon = total.groupby(level="case", observed=True).median()
+    horizon = total.groupby(level="problem", observed=True).median()
     per_pass = seconds_per_pass.to_dict()
     rows = []
     for name, passes, gap in by_run(runs):
-        case, optimizer = name["case"], name["optimizer"]
-        seconds = passes * per_pass.get((case, optimizer), np.nan)
+        problem, optimizer = name["problem"], name["optimizer"]
+        seconds = passes * per_pass.get((problem, optimizer), np.nan)
         solved = target * gap[0]
         rows.append(
             name
             | {
                 "final": float(np.log10(max(gap[-1], FLOOR))),
-                "loss": best[case] + gap[-1],
+                "loss": best[problem] + gap[-1],
                 "area": area(passes, gap, passes[-1]),
-                "area_seconds": area(seconds, gap, float(horizon[case])),
+                "area_seconds": area(seconds, gap, float(horizon[problem])),
                 "passes_to": first_reached(passes, gap, solved),
                 "seconds_to": first_reached(seconds, gap, solved),
             }
@@ -98,8 +98,8 @@ def measured(
 
 
 def by_seed(table: pd.DataFrame) -> pd.DataFrame:
-    """The means over searches: one row per case, optimizer and seed."""
+    """The means over searches: one row per problem, optimizer and seed."""
     numbers = table.drop(columns="search")
-    keys = ["case", "optimizer", "seed"]
+    keys = ["problem", "optimizer", "seed"]
     means: pd.DataFrame = numbers.groupby(keys, observed=True).mean().reset_index()
     return means

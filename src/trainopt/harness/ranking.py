@@ -1,4 +1,4 @@
-"""All cases at once: performance profiles, mean ranks with their critical difference, best of K."""
+"""All problems at once: performance profiles, mean ranks with a critical difference, best of K."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def profile(costs: pd.DataFrame) -> tuple[NDArray[np.float64], pd.DataFrame]:
     """The performance profiles of Dolan and Moré (2002).
 
     Args:
-        costs: what each solver (columns) needs for each case (rows); inf where it fails.
+        costs: what each solver (columns) needs for each problem (rows); inf where it fails.
 
     Returns:
-        The ratios τ ≥ 1, and the share of all cases that each solver (columns) solves at no more
-        than τ times the lowest cost of any (rows). A case that nobody solves counts, as unsolved.
+        The ratios τ ≥ 1, and the share of all problems that each solver (columns) solves at no more
+        than τ times the lowest cost of any (rows). One that nobody solves counts, as unsolved.
     """
     best = costs.min(axis=1)
     ratios = costs.div(best.where(np.isfinite(best)), axis=0).fillna(np.inf)
@@ -30,7 +30,7 @@ def profile(costs: pd.DataFrame) -> tuple[NDArray[np.float64], pd.DataFrame]:
 
 
 class Ranking(NamedTuple):
-    """Mean ranks over cases (1 is best), Friedman's p, and Nemenyi's critical difference."""
+    """Mean ranks over problems (1 is best), Friedman's p, and Nemenyi's critical difference."""
 
     ranks: pd.Series[float]
     p: float
@@ -38,18 +38,18 @@ class Ranking(NamedTuple):
 
 
 def ranking(values: pd.DataFrame, level: float = 0.05) -> Ranking:
-    """Rank solvers over cases (Demšar 2006): ranks closer than the critical difference are level.
+    """Rank solvers over problems (Demšar 2006); ranks within the critical difference are level.
 
     Args:
-        values: lower is better; rows are cases, columns solvers, without NaN; inf ranks last.
+        values: lower is better; rows are problems, columns solvers, without NaN; inf ranks last.
         level: of Nemenyi's test.
     """
-    cases, solvers = values.shape
+    problems, solvers = values.shape
     ranks = values.rank(axis=1).mean().sort_values()
     ordered = values.rank(axis=1).to_numpy()
     p = float(stats.friedmanchisquare(*ordered.T).pvalue)
     quantile = stats.studentized_range.ppf(1 - level, solvers, np.inf) / math.sqrt(2)
-    difference = float(quantile * math.sqrt(solvers * (solvers + 1) / (6 * cases)))
+    difference = float(quantile * math.sqrt(solvers * (solvers + 1) / (6 * problems)))
     return Ranking(ranks, p, difference)
 
 
@@ -65,20 +65,20 @@ def cliques(ranks: pd.Series[float], critical_difference: float) -> list[tuple[i
 
 
 def best_of(trials: pd.DataFrame) -> pd.DataFrame:
-    """The lowest score among the first K trials, for every K: the mean over searches and cases.
+    """The lowest score among the first K trials, for every K: the mean over searches and problems.
 
     Args:
-        trials: columns case, optimizer, search, number (from 0), score.
+        trials: columns problem, optimizer, search, number (from 0), score.
 
     Returns:
         Rows K = 1, 2, …, a column per optimizer. Cases differ in length, so a K has only the
-        searches that are as long; scores are measured from the lowest one of their case, so that
-        cases count alike.
+        searches that are as long; scores are measured from the lowest one of their problem, so that
+        problems count alike.
     """
     ordered = trials.sort_values("number")
-    keys = ["case", "optimizer", "search"]
+    keys = ["problem", "optimizer", "search"]
     best = ordered.groupby(keys, observed=True).score.cummin()
-    lowest = ordered.groupby("case", observed=True).score.transform("min")
+    lowest = ordered.groupby("problem", observed=True).score.transform("min")
     # Where all trials so far diverged there is no best: no worse than standing still.
     gap = (best - lowest).clip(upper=5.0)
     table = ordered.assign(k=ordered.number + 1, gap=gap)

@@ -47,9 +47,8 @@ def run(world: World, out: Path, storage_url: str | None, workers: int, show: bo
     claimed(out, world.command, identity)
     if storage_url is not None:
         open_storage(storage_url)
-    part = f"{world.key[0]}s"
     with writing(out, world.command, identity, **world.made_with()) as kept:
-        manifest = {**world.about(), part: {}, "skipped": {}, **kept}
+        manifest = {**world.about(), "problems": {}, "skipped": {}, **kept}
         world.join(manifest, out)
         _keep(manifest, out)
         _describe(world, manifest, out, workers, show)
@@ -151,7 +150,7 @@ def _inherited(world: World, unit: Unit, storage: Any) -> Settings:
 
 
 def _units(world: World, manifest: dict[str, Any]) -> list[Unit]:
-    there = manifest[f"{world.key[0]}s"]
+    there = manifest["problems"]
     return [unit for name in world.problems if name in there for unit in world.units(name)]
 
 
@@ -163,8 +162,7 @@ def _keep(manifest: dict[str, Any], out: Path) -> None:
 
 def _describe(world: World, manifest: dict[str, Any], out: Path, workers: int, show: bool) -> None:
     """Put the facts of every problem into the manifest, or why it is skipped."""
-    part = f"{world.key[0]}s"
-    new = [name for name in world.problems if name not in manifest[part]]
+    new = [name for name in world.problems if name not in manifest["problems"]]
     found = spread(partial(_facts, world), new, workers if world.apart else 0)
     with Progress(len(new), show) as bar:
         for name, facts, reason in found if new else ():
@@ -174,7 +172,7 @@ def _describe(world: World, manifest: dict[str, Any], out: Path, workers: int, s
             if facts is None:
                 manifest["skipped"][name] = reason
             else:
-                manifest[part][name] = facts
+                manifest["problems"][name] = facts
             _keep(manifest, out)
 
 
@@ -222,7 +220,7 @@ def _work_off(
     order = sorted(families, key=costs.__getitem__, reverse=True)
     if url is not None:
         random.shuffle(order)  # machines that share a storage rarely meet at one
-    facts = manifest[f"{world.key[0]}s"]
+    facts = manifest["problems"]
     here = storage if workers == 0 else None
     jobs = [_Job(world, families[u], facts[u.problem], url, out, here) for u in order]
     open_ = [unit.problem for unit in order]

@@ -46,19 +46,19 @@ def paired_p(losses: Sequence[float], reference: Sequence[float]) -> float:
     return float(stats.ttest_1samp(difference, 0.0).pvalue)
 
 
-def smallest_p(seeds: int, cases: int = 1, by_ranks: bool = False) -> float:
-    """The smallest p that a two-sided paired test can give, after Holm's correction over cases.
+def smallest_p(seeds: int, problems: int = 1, by_ranks: bool = False) -> float:
+    """The smallest p that a two-sided paired test can give, after Holm's correction over problems.
 
     Wilcoxon's test knows signs and ranks only: all differences of one sign are 2 of the 2ⁿ sign
     patterns of n seeds. The t-test needs two seeds, and then has no smallest p.
 
     Args:
         seeds: number of pairs.
-        cases: number of tests that the correction is for.
+        problems: number of tests that the correction is for.
         by_ranks: Wilcoxon's test, not the t-test.
     """
     if by_ranks:
-        return min(1.0, cases * 2.0 ** (1 - seeds))
+        return min(1.0, problems * 2.0 ** (1 - seeds))
     return 0.0 if seeds > 1 else 1.0
 
 
@@ -133,7 +133,7 @@ def counts_text(counts: pd.Series[float], form: str = "{:.0f} / {:.0f} / {:.0f}"
     """Wins, ties and losses in words: the columns win, tie and loss, or that nothing can be told.
 
     Args:
-        counts: how many cases are of each verdict.
+        counts: how many problems are of each verdict.
         form: of the words, with places for the three.
     """
     three = [counts["win"], counts["tie"], counts["loss"]]
@@ -164,7 +164,7 @@ T_ALONE = Tests({"t": lambda v, r: paired_p(v.tolist(), r.tolist())}, student)
 
 
 def compared(
-    table: pd.DataFrame, reference: str, level: float, tests: Tests, *, problem: str, value: str
+    table: pd.DataFrame, reference: str, level: float, tests: Tests, *, value: str
 ) -> pd.DataFrame:
     """Compare every optimizer with the reference on every problem that both have run.
 
@@ -174,7 +174,6 @@ def compared(
         level: of the tests, after Holm's correction over the problems of an optimizer; the
             intervals are of 1 − level.
         tests: what decides.
-        problem: the column that names the problem.
         value: the column that decides; lower is better, inf is a diverged run.
 
     Returns:
@@ -186,7 +185,7 @@ def compared(
         seeds" where no data whatever could win. Where a run diverged, which some tests can't
         take, the one with more diverged runs loses.
     """
-    keys = [problem, "seed"]
+    keys = ["problem", "seed"]
     values = table.pivot_table(index=keys, columns="optimizer", values=value, observed=True)
     losses = None
     if "loss" in table:
@@ -195,8 +194,8 @@ def compared(
     for optimizer in values.columns.drop(reference) if reference in values else ():
         pairs = values[[optimizer, reference]].dropna()
         rows = []
-        for name, pair in pairs.groupby(level=problem, observed=True):
-            row = {"optimizer": optimizer, problem: name} | _pair(pair, level, tests)
+        for name, pair in pairs.groupby(level="problem", observed=True):
+            row = {"optimizer": optimizer, "problem": name} | _pair(pair, level, tests)
             if losses is not None:
                 means = losses.loc[pair.index].mean()
                 row["rho"] = rho(means[optimizer], means[reference])
@@ -211,7 +210,7 @@ def compared(
                 for n in piece.seeds
             ]
             pieces.append(piece.assign(smallest=smallest))
-    columns = ["optimizer", problem, "difference", "low", "high"]
+    columns = ["optimizer", "problem", "difference", "low", "high"]
     columns += ["rho"] * (losses is not None) + [f"p_{test}" for test in tests.p] + ["verdict"]
     if not pieces:
         nothing: pd.DataFrame = pd.DataFrame(columns=columns)

@@ -13,7 +13,7 @@ _COUNTS = "{:.0f} wins, {:.0f} ties, {:.0f} losses"
 
 
 def standing(counts: pd.Series[float]) -> str:
-    """Better than, worse than or level with: what most cases say, by their verdicts.
+    """Better than, worse than or level with: what most problems say, by their verdicts.
 
     Args:
         counts: the columns win, tie and loss.

@@ -26,8 +26,7 @@ class World(ABC):
 
     Attributes:
         command: that makes the results, such as "study deep".
-        key: the columns of the tables that a unit has, in its order; the first names the problem,
-            and with an s the part of run.json that holds the problems' facts.
+        key: the columns of the tables that a unit has, in its order.
         categories: columns of the table of runs that are stored as categories.
         apart: whether problems are too large to be opened in the process that gives out the work.
     """

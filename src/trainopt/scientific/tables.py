@@ -94,7 +94,7 @@ def comparison(protocol: Protocol, runs: pd.DataFrame) -> pd.DataFrame:
                         rows.append((problem, name, seed, value))
                 table = pd.DataFrame(rows, columns=["problem", "optimizer", "seed", "log"])
                 level = protocol.level
-                found = compared(table, rival, level, T_ALONE, problem="problem", value="log")
+                found = compared(table, rival, level, T_ALONE, value="log")
                 found = found.drop(columns=["optimizer", "rho"], errors="ignore")
                 pieces.append(found.assign(measure=measure, axis=axis, against=rival))
     result = pd.concat(pieces, ignore_index=True).rename(columns={"p_t": "p"})

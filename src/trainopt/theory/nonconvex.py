@@ -68,7 +68,7 @@ def run_nonconvex(steps: int, out: Path, show: bool) -> pd.DataFrame:
     identity = {"study": "nonconvex", "steps": steps, "seeds": list(SEEDS)}
     with writing(out, "study nonconvex", identity) as kept:
         write_manifest(out, {**identity, **kept})
-        keys = ("task", "optimizer", "schedule", "seed")
+        keys = ("problem", "optimizer", "schedule", "seed")
         table = Growing(out / "curves.parquet", keys)
         missing = [
             (task, optimizer, schedule, seed)
@@ -139,13 +139,13 @@ def slopes(curves: pd.DataFrame) -> pd.DataFrame:
         has over the same steps.
     """
     rows = []
-    for key, part in curves.groupby(["task", "schedule", "optimizer"], sort=False):
+    for key, part in curves.groupby(["problem", "schedule", "optimizer"], sort=False):
         used = part[part.t >= FIRST]
         found = [_slope(run.t, run["mean"]) for _, run in used.groupby("seed")]
         wide, middle = half_width(found), float(np.mean(found))
         t = used.t.unique()
         rows.append(
-            dict(zip(("task", "schedule", "optimizer"), key, strict=True))
+            dict(zip(("problem", "schedule", "optimizer"), key, strict=True))
             | {"slope": middle, "low": middle - wide, "high": middle + wide}
             | {"logarithmic": _slope(t, 1 / np.log(t))}
         )
@@ -185,7 +185,7 @@ def cells(table: pd.DataFrame) -> Cells:
     columns = ["network", "rates", "optimizer", "slope", "95 % interval", "slope of 1/log T"]
     rows = [
         [
-            TASKS[row["task"]].title,
+            TASKS[row["problem"]].title,
             SCHEDULES[row["schedule"]],
             TITLES[row["optimizer"]],
             f"{row['slope']:.2f}",

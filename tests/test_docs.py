@@ -180,7 +180,7 @@ def convex_choices():
     counts = pd.read_csv(secant / "comparison.csv").set_index(["optimizer", "reference"])
     budgets = sorted(table.columns, reverse=True)
     heads = [f"{n} passes ({(passes == n).sum()} cases)" for n in budgets]
-    heads[-1] = heads[-1].replace("problems", "problem")
+    heads[-1] = heads[-1].replace("cases", "case")
     lines = [f"| | {' | '.join(heads)} | against it |", "|---" * (len(budgets) + 2) + "|"]
     for name, title in CHOICES.items():
         cells = [f"{table.loc[name, n]:.1f}".replace("-", "−") for n in budgets]

@@ -422,7 +422,7 @@ def test_a_clock_that_runs_is_not_set_back_by_a_step_at_lr_0(lr, capturable, rea
 def test_an_inner_lr_may_be_a_schedule_none_or_a_numpy_number():
     """Plain SGD with the rates written into its group is the reference: e = g at α = 0, β = 1."""
     params, plain = make_params(), make_params()
-    inner = DiagonalTO(params, lr=InverseTime(0.5, 2.0), alpha=0.0)
+    inner = DiagonalTO(params, lr=InverseTime(0.5, 2.0), alpha=0.0, beta=1.0)
     optimizer = Estimated(inner, diagonal(params, alpha=0.0, beta=1.0))
     reference = SGD(plain, lr=0.1)
     for t in range(3):

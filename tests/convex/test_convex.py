@@ -477,7 +477,7 @@ def test_two_machines_share_a_postgresql_server(tinier, whole, database, tmp_pat
         assert not (folder / "trials.log").exists()
     one, two = (tables(folder) for folder in folders)
     pd.testing.assert_frame_equal(one["runs"], two["runs"])
-    query = "case == 'diabetes-ridge' and optimizer in @FEW and search == 0 and seed < 2"
+    query = "problem == 'diabetes-ridge' and optimizer in @FEW and search == 0 and seed < 2"
     alone = tables(whole)["runs"].query(query)
     assert len(alone) == len(one["runs"])
     # What a machine finds alone; its batches are of other sizes, so to rounding.

@@ -117,7 +117,7 @@ def test_the_tables_hold_every_pair(ran):
     out, printed = ran
     counts = pd.read_csv(out / "comparison.csv").set_index(["optimizer", "reference"])
     assert len(counts) == 3 * (17 + 3 + 17) + 17  # 17 tuned, 3 solvers, 17 on fixed chunks
-    assert (counts.cases == 1).all()
+    assert (counts.problems == 1).all()
     assert not counts[["win", "tie", "loss"]].to_numpy().any()  # two seeds are too few
     ends = {name: np.log10([curve(out, name, s)[-1] for s in (0, 1)]) for name in ("secant-8",)}
     cases = pd.read_csv(out / "problems.csv").set_index("optimizer")
@@ -327,7 +327,7 @@ def test_the_counts_against_adam_are_those_of_the_runs():
     lower = difference.mean(1) < 0
     counts = pd.read_csv(ROOT / "results" / "secant" / "comparison.csv")
     row = counts[(counts.optimizer == "secant-8") & (counts.reference == "adam")].iloc[0]
-    assert row.cases == n
+    assert row.problems == n
     assert row.win == (significant & lower).sum()
     assert row.loss == (significant & ~lower).sum()
     assert row.decades == pytest.approx(np.median(difference.mean(1)), rel=1e-3)
@@ -337,6 +337,6 @@ def test_the_readme_says_what_was_measured():
     table = pd.read_csv(ROOT / "results" / "secant" / "comparison.csv")
     row = table.set_index(["optimizer", "reference"]).loc[("secant-8", "adam")]
     readme = " ".join((ROOT / "README.md").read_text().split())
-    assert f"on {row.win:.0f} of {row.cases:.0f} strongly convex cases and loses one" in readme
+    assert f"on {row.win:.0f} of {row.problems:.0f} strongly convex cases and loses one" in readme
     assert row.loss == 1
     assert f"by {-row.decades:.1f} decades of F − F* in the median" in readme

@@ -94,7 +94,7 @@ def test_the_slope_of_a_power_is_its_exponent():
     curves = pd.concat(
         [
             pd.DataFrame({"t": t, "mean": (2 + seed) * t**-0.5}).assign(
-                seed=seed, task="cnn", schedule="root", optimizer="alpha0"
+                seed=seed, problem="cnn", schedule="root", optimizer="alpha0"
             )
             for seed in range(3)
         ]

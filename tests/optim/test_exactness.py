@@ -82,7 +82,7 @@ def test_parameters_that_share_memory_step_one_after_the_other(fused):
     memory = base.clone()
     params = [torch.nn.Parameter(memory), torch.nn.Parameter(memory[100:])]
     assert params[0].data_ptr() != params[1].data_ptr()
-    optimizer = DiagonalTO(params, lr=0.1, alpha=0.0, fused=fused)
+    optimizer = DiagonalTO(params, lr=0.1, alpha=0.0, beta=1.0, fused=fused)
     for p in params:
         p.grad = torch.ones_like(p)
     optimizer.step()
@@ -138,7 +138,7 @@ def test_a_gradient_from_before_the_weights_became_wide(cls, extra):
         p = torch.nn.Parameter(torch.linspace(-1, 1, 6))
         p.grad = torch.arange(6.0)
         p.data = p.data.double()
-        cls([p], lr=0.1, alpha=0.0, fused=fused, **extra).step()
+        cls([p], lr=0.1, alpha=0.0, beta=1.0, fused=fused, **extra).step()
         ends.append([p.detach()])
     assert_same(*ends)
     expected = torch.linspace(-1, 1, 6).double() - 0.1 * torch.arange(6.0).double()

@@ -372,7 +372,7 @@ def test_schedulers_that_cycle_momentum_need_to_be_told_that_there_is_none(make,
     params = make_params()
     with pytest.raises(ValueError, match="cycle_momentum"):
         make(DiagonalTO(params, lr=0.1))
-    optimizer = DiagonalTO(params, lr=0.1, alpha=0.0)
+    optimizer = DiagonalTO(params, lr=0.1, alpha=0.0, beta=1.0)
     schedule = make(optimizer, cycle_momentum=False)
     for _ in range(2):
         train(optimizer, params, 1)
@@ -406,7 +406,7 @@ def test_numpy_numbers_are_rates(cls, foreach, number):
 def test_a_cosine_of_numpy_is_the_cosine_of_sgd():
     """LambdaLR with `np.cos`, which makes np.float64 of lr; and a whole number, np.int64."""
     found = []
-    for cls, settings in ((DiagonalTO, {"alpha": 0.0}), (torch.optim.SGD, {})):
+    for cls, settings in ((DiagonalTO, {"alpha": 0.0, "beta": 1.0}), (torch.optim.SGD, {})):
         params = make_params()
         optimizer = cls(params, lr=0.1, **settings)
         cosine = scheduler.LambdaLR(optimizer, lambda t: 0.5 * (1 + np.cos(np.pi * t / 4)))

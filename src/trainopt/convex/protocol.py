@@ -14,13 +14,13 @@ from trainopt.convex.problems import MODELS, Problem
 from trainopt.convex.secant_runs import STARTS as SECANTS
 from trainopt.data import load
 from trainopt.data.sources import SOURCES
-from trainopt.errors import InputError, did_you_mean
+from trainopt.errors import InputError
 from trainopt.harness.names import optimizers_of
 from trainopt.harness.optimizers import OPTIMIZERS, Settings
 from trainopt.harness.protocol_file import (
-    Fault,
     at_least_one,
     check,
+    check_known,
     check_named,
     digest_of,
     distribution,
@@ -167,15 +167,14 @@ def _protocol(table: dict[str, Any], quick: bool) -> Protocol:
         rows = [row | {"searches": searches} for row in rows if row["name"] in small["problems"]]
     cases = []
     for row in rows:
-        _known(row["data"], SOURCES, "data set")
-        _known(row["model"], MODELS, "model")
+        check_known("data set", [row["data"]], SOURCES)
+        check_known("model", [row["model"]], MODELS)
         fields = {"searches": searches} | row
         fields["trials"] = sensitivity if fields.pop("sensitivity", False) else trials
         cases.append(Case(**fields))
     starts = {name: OPTIMIZERS[name].start for name in optimizers_of("convex")}
     starts |= {"svrg": _SVRG} | SECANTS
-    for name in table.get("optimizers", ()):
-        _known(name, starts, "optimizer")
+    check_known("optimizer", table.get("optimizers", ()), starts)
     starts = {name: starts[name] for name in table.get("optimizers", starts)}
     searches_of = table["searches_of"]
     ranges = {name: settings_of(table, "space", name, start) for name, start in starts.items()}
@@ -248,11 +247,3 @@ def _check(table: dict[str, Any]) -> None:
         where = f"the [[problem]] {row.get('name', number)}"
         check(row, where, required, optional)
         at_least_one(row, where, "batch", "passes")
-
-
-def _known(name: str, known: dict[str, Any], kind: str) -> None:
-    if name not in known:
-        hint = did_you_mean(name, known)
-        raise Fault(
-            f"has the {kind} {name}, which isn't known: {hint}choose one of {', '.join(known)}."
-        )

@@ -135,6 +135,25 @@ def check_named(table: dict[str, Any], where: str, known: Collection[str], kind:
     check(table, where, {}, dict.fromkeys(known, kind))
 
 
+def check_known(kind: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Hold names in a protocol to those that there are.
+
+    Args:
+        kind: what they name, in words.
+        names: as the protocol has them.
+        known: what there is.
+
+    Raises:
+        Fault: one isn't known.
+    """
+    for name in names:
+        if name not in known:
+            raise Fault(
+                f"has the {kind} {name}, which isn't known: {did_you_mean(name, known)}choose one "
+                f"of {', '.join(known)}."
+            )
+
+
 def settings_of(
     table: dict[str, Any], part: str, optimizer: str, settings: Iterable[str]
 ) -> dict[str, Any]:

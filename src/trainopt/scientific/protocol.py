@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainopt.errors import InputError, did_you_mean
-from trainopt.harness.protocol_file import at_least_one, check, digest_of, protocol_table
+from trainopt.errors import InputError
+from trainopt.harness.protocol_file import (
+    at_least_one,
+    check,
+    check_known,
+    digest_of,
+    protocol_table,
+)
 from trainopt.scientific.optimizers import OPTIMIZERS, Settings
 from trainopt.scientific.problems import PROBLEMS
 
@@ -61,8 +67,8 @@ def read_protocol(path: Path | None = None, quick: bool = False) -> Protocol:
             problems = {name: problems[name] for name in small["problems"]}
             run = table | {name: small[name] for name in ("passes", "seeds")}
         optimizers: dict[str, Any] = table["optimizer"]
-        _known("scientific problem", problems, PROBLEMS)
-        _known("scientific optimizer", optimizers, OPTIMIZERS)
+        check_known("scientific problem", problems, PROBLEMS)
+        check_known("scientific optimizer", optimizers, OPTIMIZERS)
         at_least_one(run, "its top level", "passes", "chunks", "marks", "seeds")
         like = {name: row["like"] for name, row in optimizers.items() if "like" in row}
         settings = {
@@ -103,10 +109,3 @@ def _check(table: dict[str, Any]) -> None:
         check(row, f"the [[problem]] {row.get('name', number)}", {"name": str, "held_out": bool})
     for name, own in table["optimizer"].items():
         check(own, f"[optimizer.{name}]", {}, {"settings": list, "like": str})
-
-
-def _known(kind: str, names: Any, known: Any) -> None:
-    for name in names:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise InputError(f"There is no {kind} {name}: {hint}choose some of {', '.join(known)}.")

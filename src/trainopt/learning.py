@@ -31,11 +31,12 @@ class Gradient:
 
     Args:
         alpha: rate of A: a number ≥ 0, a one-element tensor or a schedule. Default: 0.01.
-        beta: rate of b, likewise. Default: 0.3.
+        beta: rate of b, likewise. Default: 1, the paper's; untuned, 0.3 ends lower
+            (docs/settings.md).
     """
 
     alpha: Rate = 0.01
-    beta: Rate = 0.3
+    beta: Rate = 1.0
 
     def rate(
         self, form: Form, x: Tensor, variables: Sequence[Tensor], alpha: float | Tensor

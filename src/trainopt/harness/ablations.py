@@ -89,5 +89,5 @@ class Lagged(Gradient):
 class LaggedDiagonalTO(TrainableOptimizer):
     """Diagonal-TO that steps along the estimate it had before it learned from the step."""
 
-    def __init__(self, params: ParamsT, lr: Rate, alpha: Rate = 0.01, beta: Rate = 0.3) -> None:
+    def __init__(self, params: ParamsT, lr: Rate, alpha: Rate = 0.01, beta: Rate = 1.0) -> None:
         super().__init__(params, Diagonal(), Lagged(alpha, beta), lr=lr)

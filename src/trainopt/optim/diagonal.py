@@ -26,7 +26,7 @@ class DiagonalTO(TrainableOptimizer):
         params: ParamsT,
         lr: Rate,
         alpha: Rate = 0.01,
-        beta: Rate = 0.3,
+        beta: Rate = 1.0,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(params, Diagonal(), Gradient(alpha, beta), lr=lr, **options)

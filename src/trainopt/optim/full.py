@@ -41,7 +41,7 @@ class FullTO(TrainableOptimizer):
         params: ParamsT,
         lr: Rate,
         alpha: Rate = 0.01,
-        beta: Rate = 0.3,
+        beta: Rate = 1.0,
         *,
         scope: Literal["group", "tensor"] = "group",
         check_memory: bool = True,

@@ -34,7 +34,8 @@ _FIRST = """
         lr: learning rate γ: float, one-element tensor or schedule.
         alpha: rate of A, likewise. 0 switches learning of A off: momentum, or SGD when beta = 1.
             Default: 0.01.
-        beta: rate of b, likewise. Default: 0.3.
+        beta: rate of b, likewise. Default: 1, the paper's; untuned, 0.3 ends lower
+            (docs/settings.md).
         weight_decay: decoupled decay, w ← (1 − γ·weight_decay) w. Default: 0."""
 _LAST = """
         state_dtype: dtype of A's variables and b. Default: that of the parameter, and float32 for

@@ -38,7 +38,7 @@ class RankOneTO(TrainableOptimizer):
         params: ParamsT,
         lr: Rate,
         alpha: Rate = 0.01,
-        beta: Rate = 0.3,
+        beta: Rate = 1.0,
         *,
         scope: Literal["tensor", "group"] = "tensor",
         init: Init = "ones",

@@ -175,7 +175,7 @@ def test_a_deep_task_takes_epochs_and_a_batch_size(protocol_file, tmp_path):
         (({"epochs": 1, "batch_size": 400}, None, 400), ({"batch_size": 32}, 4, 32))
     ):
         out = tmp_path / str(number)
-        trainopt.compare("cnn", "adamw", out=out, **given, **small)
+        trainopt.compare("cnn", "adamw,diagonal", out=out, **given, **small)
         end = pd.read_parquet(out / "runs.parquet").iloc[-1]
         assert end.examples == end.step * batch
         rows = json.loads((out / "run.json").read_text())["problems"]["cnn"]["rows"]["train"]

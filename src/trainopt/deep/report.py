@@ -59,7 +59,8 @@ def verdict(results: Results) -> list[str]:
     if ours:
         best = words.best_of(ours, reference)
         called = {protocol.reference: (TITLES[protocol.reference], reference)}
-        note = f", the best Trainable Optimizer on {len(results.tasks)} tasks,"
+        where = f" on {len(results.tasks)} tasks" if len(results.tasks) > 1 else ""
+        note = f", the best Trainable Optimizer{where},"
         sentences.append(words.against(best, called, note))
     ours = [name for name in ("diagonal", "rankone") if name in set(baseline.optimizer)]
     if ours:

@@ -118,7 +118,9 @@ class Results:
                 found = self._compare(pair, reference)
                 if len(found):
                     pieces.append(found.assign(reference=reference))
-        table: pd.DataFrame = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
+        if not pieces:
+            pieces = [self._compare(self.last, "").assign(reference="")]
+        table: pd.DataFrame = pd.concat(pieces, ignore_index=True)
         return table
 
     @cached_property

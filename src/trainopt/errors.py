@@ -1,11 +1,11 @@
-"""The one exception that tells a user what to mend."""
+"""The one exception that tells a user what to correct."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """Bad input from the user: one sentence that names what was given, why not, and the mend.
+    """Bad input from the user: one sentence that names what was given, why not, and what to do.
 
     The command line prints it and exits with code 2; no result has been written.
     """

@@ -117,7 +117,7 @@ def test_the_command_and_its_report(protocol_file, tmp_path):
     assert final.loc["adamw", "val_loss"] == pytest.approx(last.val_loss.mean())
     for table, name, other in (
         (found.learned, "diagonal", "alpha0"),
-        (found.behind, "adamw-diagonal", "adamw"),
+        (found.on_estimate, "adamw-diagonal", "adamw"),
     ):
         expected = final.val_loss[name] - final.val_loss[other]
         assert table.set_index("optimizer").difference.to_dict() == {name: pytest.approx(expected)}

@@ -38,8 +38,8 @@ def save_pictures(results: Results, out: Path) -> dict[str, str]:
                     f"Difference of the final validation loss to {TITLES[reference]}, paired by "
                     f"seed, with its interval: {FOREST_TEXT}"
                 )
-        if len(results.behind):
-            save(_forest(results, results.behind), out / "forest-estimated.png")
+        if len(results.on_estimate):
+            save(_forest(results, results.on_estimate), out / "forest-estimated.png")
             captions["forest-estimated.png"] = (
                 "Difference of the final validation loss of optimizers on Ĝ to themselves on g, "
                 f"paired by seed, with its interval: {FOREST_TEXT}"

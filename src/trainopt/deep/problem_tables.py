@@ -23,7 +23,7 @@ def losses(results: Results) -> Cells:
 
     A question mark means that there are too few seeds for any verdict.
 
-    The rank is over the tasks that are whole.
+    The rank is over the tasks that are finished.
     """
     table = results.final.pivot(index="optimizer", columns="problem", values="val_loss")
     table = table[results.tasks]
@@ -43,9 +43,9 @@ def losses(results: Results) -> Cells:
     return ["optimizer", *results.tasks, "mean rank"], rows
 
 
-def handed_over(results: Results) -> Cells:
+def estimated(results: Results) -> Cells:
     """Optimizers on Ĝ: the difference of the final loss to the same on g, and its verdict."""
-    return _differences("on Ĝ, against g", results.behind, results.tasks)
+    return _differences("on Ĝ, against g", results.on_estimate, results.tasks)
 
 
 def learning(results: Results) -> Cells:
@@ -99,7 +99,7 @@ def _by_task(
 
 def summary(results: Results) -> str:
     """All tables in Markdown, as docs/deep.md has them."""
-    tables = (losses, learning, handed_over, chosen, cosines)
+    tables = (losses, learning, estimated, chosen, cosines)
     return "\n\n".join(markdown(each(results)) for each in tables) + "\n"
 
 

@@ -139,15 +139,15 @@ class Protocol:
         Raises:
             InputError: an optimizer isn't known, or a number is too small.
         """
-        wanted = None
+        asked = None
         if optimizers is not None:
             entries = [optimizer_named(name, "deep") for name in optimizers]
-            wanted = {e.name for e in entries} | {e.plain for e in entries} | {self.baseline}
+            asked = {e.name for e in entries} | {e.plain for e in entries} | {self.baseline}
         for name, value, least in (("tune", trials, 0), ("seeds", seeds, 1)):
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}: give at least {least}.")
         budgets = tuple(
-            replace(b, optimizers=tuple(o for o in b.optimizers if wanted is None or o in wanted))
+            replace(b, optimizers=tuple(o for o in b.optimizers if asked is None or o in asked))
             for b in self.budgets
         )
         trials = self.trials if trials is None else max(1, trials)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from trainopt.deep.plots import save_pictures
-from trainopt.deep.problem_tables import chosen, cosines, handed_over, learning, losses, summary
+from trainopt.deep.problem_tables import chosen, cosines, estimated, learning, losses, summary
 from trainopt.deep.protocol import read_protocol
 from trainopt.deep.tables import Results, headline
 from trainopt.harness import verdict as words
@@ -37,7 +37,7 @@ def write_report(results: Results, out: Path) -> Report:
     references = (results.protocol.reference, results.protocol.baseline)
     comparison = pd.concat([results.against(name).assign(reference=name) for name in references])
     results.final.to_csv(out / "final.csv", index=False, float_format="%.5g")
-    for name, table in (("comparison", comparison), ("estimated", results.behind)):
+    for name, table in (("comparison", comparison), ("estimated", results.on_estimate)):
         one_test = table.rename(columns={"p_t": "p"})
         one_test.to_csv(out / f"{name}.csv", index=False, float_format="%.5g")
     write_whole(out / "summary.md", summary(results).encode())
@@ -65,10 +65,11 @@ def verdict(results: Results) -> list[str]:
     ours = [name for name in ("diagonal", "rankone") if name in set(baseline.optimizer)]
     if ours:
         sentences.append(words.learning(ours, baseline, "α = 0, plain momentum"))
-    learned = set(results.learned.optimizer) if len(results.learned) else set()
-    handed = results.behind[results.behind.optimizer.isin(learned)] if learned else results.behind
-    if len(handed):
-        counts = counted(handed)[["win", "tie", "loss"]].sum()
+    learned, table = set(results.learned.optimizer), results.on_estimate
+    if learned:
+        table = table[table.optimizer.isin(learned)]
+    if len(table):
+        counts = counted(table)[["win", "tie", "loss"]].sum()
         text = counts_text(counts, "{:.0f} wins, {:.0f} ties, {:.0f} losses")
         sentences.append(
             f"Other optimizers that step along the learned Ĝ are {words.standing(counts)} the same "
@@ -112,8 +113,8 @@ def _sections(results: Results, captions: Figures) -> list[Section]:
                 "α, Ĝ is g.",
             ),
             {
-                "On Ĝ, against g": handed_over(results),
-                "On Ĝ, against g, with intervals": _behind(results),
+                "On Ĝ, against g": estimated(results),
+                "On Ĝ, against g, with intervals": _estimated(results),
                 "α and β, or β alone, that the searches found": chosen(results),
             },
         ),
@@ -219,7 +220,7 @@ def _summary(results: Results) -> Cells:
     return columns, rows
 
 
-def _behind(results: Results) -> Cells:
+def _estimated(results: Results) -> Cells:
     columns = [
         "optimizer",
         "problem",
@@ -237,7 +238,7 @@ def _behind(results: Results) -> Cells:
             number(row["p_t"], ".3f"),
             row["verdict"],
         ]
-        for row in results.behind.to_dict("records")
+        for row in results.on_estimate.to_dict("records")
     ]
     return columns, rows
 
@@ -252,16 +253,16 @@ def _settings(results: Results) -> Cells:
 
 def _facts(results: Results) -> str:
     protocol = results.protocol
-    wanted = sum(
+    asked = sum(
         len(b.optimizers) for b in protocol.budgets if b.problem in results.manifest["problems"]
     )
     there = len(results.final)
     part = (
         ""
-        if there == wanted
+        if there == asked
         else (
-            f" The study is not finished: {there} of {wanted} searches are, and the tasks "
-            f"{', '.join(results.whole) or 'none'} are whole."
+            f" The study is not finished: {there} of {asked} searches are, and the tasks "
+            f"{', '.join(results.finished) or 'none'} are finished."
         )
     )
     what = f"{len(results.tasks)} tasks at the {results.manifest['size']} size"

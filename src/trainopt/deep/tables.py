@@ -65,7 +65,7 @@ class Results:
         return title
 
     @property
-    def whole(self) -> list[str]:
+    def finished(self) -> list[str]:
         """Those of which every optimizer is finished."""
         there = self.runs.groupby("problem").optimizer.nunique()
         return [
@@ -73,9 +73,9 @@ class Results:
         ]
 
     def ranks(self) -> pd.Series[float]:
-        """The mean rank of every optimizer by its final loss, over the tasks that are whole."""
+        """The mean rank of every optimizer by its final loss, over the tasks that are finished."""
         table = self.final.pivot(index="optimizer", columns="problem", values="val_loss")
-        ranks: pd.Series[float] = table[self.whole].rank().mean(axis=1).sort_values()
+        ranks: pd.Series[float] = table[self.finished].rank().mean(axis=1).sort_values()
         return ranks
 
     @cached_property
@@ -101,7 +101,7 @@ class Results:
         return compared(ends, reference, level, T_ALONE, value="val_loss")
 
     @cached_property
-    def behind(self) -> pd.DataFrame:
+    def on_estimate(self) -> pd.DataFrame:
         """Every optimizer that steps along Ĝ against itself on g, task by task."""
         return self._paired({name: entry.plain for name, entry in OPTIMIZERS.items()})
 
@@ -177,7 +177,7 @@ def headline(results: Results) -> list[str]:
     sentences = []
     against = results.against(protocol.reference).assign(reference=protocol.reference)
     own = against[against.optimizer.isin(["diagonal", "rankone"])]
-    for table in (own, results.learned, results.behind):
+    for table in (own, results.learned, results.on_estimate):
         for optimizer, group in table.groupby("optimizer", sort=False) if len(table) else ():
             lower = int((group.difference < 0).sum())
             sentences.append(

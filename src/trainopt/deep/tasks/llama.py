@@ -114,7 +114,7 @@ def _stored(llama: Any, rows: Rows) -> tuple[dict[str, Rows], Tensor]:
     )
     counts = list(_ROWS.values())
     both = zip(_ROWS, pieces(hidden, counts), pieces(numbered, counts), strict=True)
-    return {name: Rows((given,), wanted) for name, given, wanted in both}, symbols
+    return {name: Rows((given,), asked) for name, given, asked in both}, symbols
 
 
 def _hidden(llama: Any, ids: Tensor, below: int) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from trainopt.errors import refuse
 from trainopt.stopping import resumable
 
 
@@ -71,21 +72,38 @@ def secant(
 
 
 def sensitivity(
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/sensitivity"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the results. Default: runs/sensitivity, with -deep if so."),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few cases, in a minute.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Deep tasks in place of the convex cases.")
+    ] = False,
 ) -> None:
     """Where α, β and γ work, over a grid of them, and what one fixed default loses.
 
     The same command goes on where an interrupted one stopped.
     """
+    from trainopt.harness.terminal import say
+
+    folder = out or Path("runs") / ("sensitivity-deep" if deep else "sensitivity")
+    if deep:
+        refuse({"--quick": quick or None}, "the deep grid has no small version: leave out")
+        from trainopt.deep.sensitivity import run_deep_sensitivity
+        from trainopt.deep.sensitivity_tables import write_deep_sensitivity
+
+        with resumable(folder):
+            run_deep_sensitivity(folder, show=True)
+        say(write_deep_sensitivity(folder))
+        return
     from trainopt.convex.protocol import read_protocol
     from trainopt.convex.sensitivity import run_sensitivity
     from trainopt.convex.sensitivity_tables import write_sensitivity
-    from trainopt.harness.terminal import say
 
-    with resumable(out):
-        run_sensitivity(read_protocol(quick=quick).cases, out, show=True)
-    say(write_sensitivity(out))
+    with resumable(folder):
+        run_sensitivity(read_protocol(quick=quick).cases, folder, show=True)
+    say(write_sensitivity(folder))
 
 
 def init(

@@ -24,7 +24,12 @@ KINDS = {
 # What "study" is in run.json -> title of the page, and what writes its summary.md.
 SUMMARIES = {
     "sensitivity": ("How much α, β and γ matter", "convex.sensitivity_tables:write_sensitivity"),
-    "init": ("Where A and b start", "convex.initial_tables:write_initial"),
+    "sensitivity-deep": (
+        "How much α, β and γ matter to deep tasks",
+        "deep.sensitivity_tables:write_deep_sensitivity",
+    ),
+    "init": ("Where A and b start", "convex.initial:write_initial"),
+    "init-deep": ("Where A and b start in deep tasks", "deep.initial:write_deep_initial"),
     "nonconvex": ("The non-convex rate", "theory.nonconvex:write_nonconvex"),
     "scientific": ("Physics-informed networks", "scientific.tables:write_again"),
     "advice": ("Is the advice right?", "advice.study:write_again"),

@@ -9,7 +9,8 @@ from trainopt import TO, Dense, Diagonal, Estimator, Normalised, RankOne
 from trainopt.convex.batched import Batched, train_all
 from trainopt.convex.initial import hessian_diagonal, starts
 from trainopt.convex.problems import build
-from trainopt.convex.sensitivity_tables import defaults, ends, learning, regret
+from trainopt.convex.sensitivity_tables import DECADES
+from trainopt.harness.grid import defaults, learning, rates
 from trainopt.theory.nonconvex import slopes
 
 FORMS = {"diagonal": Diagonal(), "rankone": RankOne(), "full": Dense()}
@@ -51,14 +52,17 @@ def test_regret_and_what_A_adds():
             ("y", 0.0, 1.0): -4.0, ("y", 0.01, 1.0): -1.0, ("y", 0.01, 0.1): -3.5,
         }
     )  # fmt: skip
-    lost = regret(ends(gaps)).droplevel(["lr_schedule", "lr"])
+    lost = DECADES.lost_by(gaps).droplevel(["lr_schedule", "lr"])
     assert lost.loc[(0.0, 1.0)].to_dict() == {"x": 1.0, "y": 0.0}
     assert lost.loc[(0.01, 0.1)].to_dict() == {"x": 5.0, "y": 0.5}  # diverged: 5 decades
-    (row,) = defaults(gaps).to_dict("records")
+    (row,) = defaults(gaps, DECADES).to_dict("records")
     assert (row["alpha"], row["beta"], row["regret"], row["worst"]) == (0.0, 1.0, 0.5, 1.0)
     assert row["default_regret"] == 1.5
     assert row["diverged"] == pytest.approx(1 / 6)
-    gains = learning(gaps).set_index("problem")
+    by_rates = rates(gaps, DECADES).set_index(["alpha", "beta"])
+    assert by_rates["mean"].to_dict() == {(0.0, 1.0): 0.5, (0.01, 0.1): 2.75, (0.01, 1.0): 1.5}
+    assert by_rates.worst[(0.01, 1.0)] == 3.0
+    gains = learning(gaps, DECADES).set_index("problem")
     assert gains.gain.to_dict() == {"x": 1.0, "y": -0.5}
     assert gains.alpha["x"] == 0.01
 

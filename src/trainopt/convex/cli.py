@@ -74,7 +74,9 @@ def secant(
 def sensitivity(
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the results. Default: runs/sensitivity, with -deep if so."),
+        typer.Option(
+            help="Folder for the results. Default: runs/sensitivity, or runs/sensitivity-deep."
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few cases, in a minute.")] = False,
     deep: Annotated[
@@ -107,22 +109,42 @@ def sensitivity(
 
 
 def init(
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/init"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the results. Default: runs/init, or runs/init-deep."),
+    ] = None,
     convex: Annotated[
         Path, typer.Option(help="What `trainopt study convex` wrote: cases and tuned settings.")
     ] = Path("results/convex"),
+    deep: Annotated[
+        Path | None,
+        typer.Option(
+            help="What `trainopt study deep` wrote: its tasks in place of the convex cases."
+        ),
+    ] = None,
 ) -> None:
-    """Where A and b start, with each optimizer's settings from the convex study.
+    """Where A and b start, with each optimizer's settings from the convex or the deep study.
 
     The same command goes on where an interrupted one stopped.
     """
-    from trainopt.convex.initial import run_initial
-    from trainopt.convex.initial_tables import write_initial
-    from trainopt.convex.protocol import read_protocol
-    from trainopt.convex.tables import Results
     from trainopt.harness.terminal import say
 
+    folder = out or Path("runs") / ("init" if deep is None else "init-deep")
+    if deep is not None:
+        from trainopt.deep.initial import run_deep_initial, write_deep_initial
+        from trainopt.deep.protocol import read_protocol as read_deep
+        from trainopt.deep.tables import Results as Deep
+
+        tuned = Deep.load(deep, read_deep())
+        with resumable(folder):
+            run_deep_initial(tuned, folder, show=True)
+        say(write_deep_initial(folder))
+        return
+    from trainopt.convex.initial import run_initial, write_initial
+    from trainopt.convex.protocol import read_protocol
+    from trainopt.convex.tables import Results
+
     results = Results.load(convex, read_protocol())
-    with resumable(out):
-        run_initial(results, out, show=True)
-    say(write_initial(out))
+    with resumable(folder):
+        run_initial(results, folder, show=True)
+    say(write_initial(folder))

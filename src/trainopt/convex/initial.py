@@ -22,10 +22,10 @@ from trainopt.convex.tables import Results, best_settings
 from trainopt.harness.folder import write_manifest, writing
 from trainopt.harness.growing import Growing
 from trainopt.harness.progress import Progress
+from trainopt.harness.starts import REFERENCE, write_starts
 
 SEEDS = range(10)
 OPTIMIZERS = ("diagonal", "rankone", "full")
-REFERENCE = "zero"
 
 Start = Callable[[State, Batched, torch.Generator], None]
 """Changes the state of many runs, which starts at the optimizer's own."""
@@ -92,6 +92,11 @@ def _runs(convex: Results, case: Case, learner: str) -> Iterator[dict[str, Any]]
                 "final": float(np.log10(max(gap, 1e-14))),
                 "loss": best + float(gap),
             }
+
+
+def write_initial(out: Path) -> str:
+    """Write comparison.csv (case by case), starts.csv and summary.md; return the text."""
+    return write_starts(out, "problem", "final", "decades")
 
 
 # Starts ---------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +73,7 @@ def _pieces() -> list[tuple[str, str, float, float, int]]:
     ]
 
 
-def _ends(
-    task: str, optimizer: str, alpha: float, beta: float, seed: int
-) -> list[dict[str, Any]]:
+def _ends(task: str, optimizer: str, alpha: float, beta: float, seed: int) -> list[dict[str, Any]]:
     """A row for every γ."""
     built, plan = opened(task)
     rows = []
@@ -91,7 +89,7 @@ def _ends(
     return rows
 
 
-@lru_cache(maxsize=None)
+@cache
 def opened(task: str) -> tuple[Ready, Plan]:
     """A task at the CPU size, and the protocol's plan of its runs, without probes of ∇F.
 

@@ -13,7 +13,14 @@ from trainopt.deep import initial, sensitivity
 from trainopt.deep.initial import best_settings, run_deep_initial, starting, starts
 from trainopt.deep.runner import Plan, train
 from trainopt.deep.sensitivity import run_deep_sensitivity
-from trainopt.deep.sensitivity_tables import PERCENT, by_optimizer, write_deep_sensitivity
+from trainopt.deep.sensitivity_tables import (
+    PERCENT,
+    by_optimizer,
+    together,
+    together_cells,
+    together_words,
+    write_deep_sensitivity,
+)
 from trainopt.errors import InputError
 from trainopt.harness.grid import defaults, learning
 from trainopt.harness.optimizers import OPTIMIZERS
@@ -114,6 +121,24 @@ def test_the_report_says_what_the_default_loses(tmp_path):
     assert "Diagonal-TO with the constructor's α = 0.01 and β = 1 ends 12.5 percent above" in text
     assert "| RankOne-TO | 1 | 0.0 | 100.0 | 50.0 |" in text
     assert {path.name for path in tmp_path.glob("*.png")} == {"diagonal.png", "rankone.png"}
+
+
+def test_together_both_grids_count_alike():
+    rates = {(0.01, 0.1): (0.2, 6.0), (0.01, 1.0): (0.4, 4.0), (0.01, 0.3): (0.3, 1.0)}
+    columns = ["optimizer", "alpha", "beta", "mean", "worst"]
+    convex, deep = (
+        pd.DataFrame([("rankone", *key, lost[which], 9.0) for key, lost in rates.items()])
+        .set_axis(columns, axis=1)
+        .sort_values("beta")
+        for which in (0, 1)
+    )
+    table = together(pd.concat([convex, convex.assign(alpha=3.0)]), deep)
+    assert table.of_default.tolist() == pytest.approx([(0.5 + 1.5) / 2, (0.75 + 0.25) / 2, 1.0])
+    (sentence,) = together_words(table)
+    assert "RankOne-TO loses least with α = 0.01 and β = 0.3: 0.30 decades and 1.0 p" in sentence
+    assert together_cells(table)[1] == [
+        ["RankOne-TO", "0.01", "0.20, 6.0 %", "0.30, 1.0 %", "0.40, 4.0 %"]
+    ]
 
 
 def one_step(make, start):

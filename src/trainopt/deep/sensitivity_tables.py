@@ -27,7 +27,10 @@ PERCENT = Measure("problem", "val_loss", regret, "percent", "{:.1f}", 1.0, shown
 
 
 def write_deep_sensitivity(out: Path) -> str:
-    """Write defaults.csv, learning.csv, rates.csv, summary.md and the maps; return the text."""
+    """Write defaults.csv, learning.csv, rates.csv, summary.md and the maps; return the text.
+
+    Where the grid on convex cases lies beside it, as `sensitivity`, also together.csv.
+    """
     grid = by_optimizer(pd.read_parquet(out / "grid.parquet"))
     tables = {
         name: getattr(grids, name)(grid, PERCENT) for name in ("defaults", "learning", "rates")
@@ -35,13 +38,19 @@ def write_deep_sensitivity(out: Path) -> str:
     for name, table in tables.items():
         table.to_csv(out / f"{name}.csv", index=False, float_format="%.5g")
     grids.save_heat_maps(grid, PERCENT, TITLES, out)
-    verdict = " ".join(grids.default_words(tables["defaults"], PERCENT, TITLES))
-    cells = (
+    words = grids.default_words(tables["defaults"], PERCENT, TITLES)
+    cells = [
         grids.default_cells(tables["defaults"], PERCENT, TITLES),
         grids.learning_cells(tables["learning"], PERCENT, TITLES),
         rate_cells(grid),
-    )
-    text = "\n\n".join([verdict, *map(markdown, cells)])
+    ]
+    convex = out.resolve().parent / "sensitivity" / "rates.csv"
+    if convex.exists():
+        both = together(pd.read_csv(convex), tables["rates"])
+        both.to_csv(out / "together.csv", index=False, float_format="%.5g")
+        words += together_words(both)
+        cells.append(together_cells(both))
+    text = "\n\n".join([" ".join(words), *map(markdown, cells)])
     write_whole(out / "summary.md", (text + "\n").encode())
     return text
 
@@ -68,3 +77,50 @@ def rate_cells(grid: pd.DataFrame) -> Cells:
             rows.append([TITLES[str(optimizer)], f"{beta:g}", *cells])
     tasks = list(dict.fromkeys(sorted(grid.problem)))
     return ["optimizer", "β", *(f"{task}: percent lost" for task in tasks), "mean"], rows
+
+
+def together(convex: pd.DataFrame, deep: pd.DataFrame) -> pd.DataFrame:
+    """What the α and β of both grids lose, γ tuned.
+
+    Args:
+        convex: of the convex cases, from `trainopt.harness.grid.rates`.
+        deep: the same of the deep tasks.
+
+    Returns:
+        Columns optimizer, alpha, beta, convex (decades), deep (percent), each in the mean, and
+        of_default: both as parts of what the constructors' α and β lose, averaged.
+    """
+    keys = ["optimizer", *RATES]
+    table = deep[[*keys, "mean"]].merge(convex[[*keys, "mean"]], on=keys, suffixes=("_d", "_c"))
+    table = table.rename(columns={"mean_c": "convex", "mean_d": "deep"})
+    pieces = []
+    for _, part in table.groupby("optimizer", sort=False):
+        (default,) = part[(part.alpha == DEFAULT[0]) & (part.beta == DEFAULT[1])].itertuples()
+        of_default = (part.convex / default.convex + part.deep / default.deep) / 2
+        pieces.append(part.assign(of_default=of_default))
+    joined = pd.concat(pieces, ignore_index=True)
+    ordered: pd.DataFrame = joined[[*keys, "convex", "deep", "of_default"]]
+    return ordered
+
+
+def together_words(table: pd.DataFrame) -> list[str]:
+    """Which α and β lose least over convex cases and deep tasks, in a sentence per optimizer."""
+    sentences = []
+    for optimizer, part in table.groupby("optimizer", sort=False):
+        row = part.loc[part.of_default.idxmin()]
+        sentences.append(
+            f"Over convex cases and deep tasks {TITLES[str(optimizer)]} loses least with α = "
+            f"{row.alpha:g} and β = {row.beta:g}: {row.convex:.2f} decades and {row.deep:.1f} "
+            f"percent, {100 * row.of_default:.0f} % of what α = {DEFAULT[0]:g} and β = "
+            f"{DEFAULT[1]:g} lose."
+        )
+    return sentences
+
+
+def together_cells(table: pd.DataFrame) -> Cells:
+    """Decades lost on convex cases and percent lost on deep tasks: a row per α, a column per β."""
+    rows = []
+    for (optimizer, alpha), part in table.groupby(["optimizer", "alpha"], sort=False):
+        lost = [f"{row.convex:.2f}, {row.deep:.1f} %" for row in part.itertuples()]
+        rows.append([TITLES[str(optimizer)], f"{alpha:g}", *lost])
+    return ["optimizer", "α", *(f"β = {beta:g}" for beta in sorted(set(table.beta)))], rows

@@ -57,7 +57,7 @@ def test_regret_and_what_A_adds():
     assert lost.loc[(0.01, 0.1)].to_dict() == {"x": 5.0, "y": 0.5}  # diverged: 5 decades
     (row,) = defaults(gaps, DECADES).to_dict("records")
     assert (row["alpha"], row["beta"], row["regret"], row["worst"]) == (0.0, 1.0, 0.5, 1.0)
-    assert row["default_regret"] == 1.5
+    assert row["paper_regret"] == 1.5
     assert row["diverged"] == pytest.approx(1 / 6)
     by_rates = rates(gaps, DECADES).set_index(["alpha", "beta"])
     assert by_rates["mean"].to_dict() == {(0.0, 1.0): 0.5, (0.01, 0.1): 2.75, (0.01, 1.0): 1.5}

@@ -101,11 +101,11 @@ def test_regret_is_percent_above_the_best_and_no_A_is_one_run_for_all():
     assert (diagonal["alpha"], diagonal["beta"]) == (0.0, 1.0)
     assert diagonal["regret"] == pytest.approx((0 + 10) / 2)
     assert diagonal["worst"] == pytest.approx(10)
-    assert diagonal["default_regret"] == pytest.approx((25 + 0) / 2)
+    assert diagonal["paper_regret"] == pytest.approx((25 + 0) / 2)
     assert diagonal["diverged"] == pytest.approx(1 / 6)
     assert (rankone["tuned_alpha"], rankone["tuned_beta"]) == (0.0, 1.0)
     assert rankone["tuned_regret"] == pytest.approx((25 + 0) / 2)
-    assert rankone["default_regret"] == pytest.approx((0 + 100) / 2)
+    assert rankone["paper_regret"] == pytest.approx((0 + 100) / 2)
     lost = PERCENT.lost_by(grid[grid.optimizer == "diagonal"]).xs(0.1, level="beta").iloc[0]
     assert lost.to_dict() == {"x": 100, "y": 100}  # 150 and a diverged run
     gains = learning(grid, PERCENT).set_index(["optimizer", "problem"]).gain
@@ -118,7 +118,7 @@ def test_regret_is_percent_above_the_best_and_no_A_is_one_run_for_all():
 def test_the_report_says_what_the_default_loses(tmp_path):
     ends(HAND).to_parquet(tmp_path / "grid.parquet")
     text = write_deep_sensitivity(tmp_path)
-    assert "Diagonal-TO with the constructor's α = 0.01 and β = 1 ends 12.5 percent above" in text
+    assert "Diagonal-TO with the paper's α = 0.01 and β = 1 ends 12.5 percent above" in text
     assert "| RankOne-TO | 1 | 0.0 | 100.0 | 50.0 |" in text
     assert {path.name for path in tmp_path.glob("*.png")} == {"diagonal.png", "rankone.png"}
 
@@ -133,7 +133,7 @@ def test_together_both_grids_count_alike():
         for which in (0, 1)
     )
     table = together(pd.concat([convex, convex.assign(alpha=3.0)]), deep)
-    assert table.of_default.tolist() == pytest.approx([(0.5 + 1.5) / 2, (0.75 + 0.25) / 2, 1.0])
+    assert table.of_paper.tolist() == pytest.approx([(0.5 + 1.5) / 2, (0.75 + 0.25) / 2, 1.0])
     (sentence,) = together_words(table)
     assert "RankOne-TO loses least with α = 0.01 and β = 0.3: 0.30 decades and 1.0 p" in sentence
     assert together_cells(table)[1] == [

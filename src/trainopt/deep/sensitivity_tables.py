@@ -9,7 +9,7 @@ import pandas as pd
 from trainopt.deep.sensitivity import GRID_OPTIMIZERS
 from trainopt.harness import grid as grids
 from trainopt.harness.folder import write_whole
-from trainopt.harness.grid import DEFAULT, RATES, Measure
+from trainopt.harness.grid import PAPER, RATES, Measure
 from trainopt.harness.markdown import Cells, markdown
 from trainopt.harness.names import BASELINE
 from trainopt.harness.palette import TITLES
@@ -68,10 +68,10 @@ def by_optimizer(grid: pd.DataFrame) -> pd.DataFrame:
 
 
 def rate_cells(grid: pd.DataFrame) -> Cells:
-    """What every β loses on each task with the constructors' α, γ tuned, and in the mean."""
+    """What every β loses on each task with the paper's α, γ tuned, and in the mean."""
     rows = []
     for optimizer, part in grid.groupby("optimizer", sort=False):
-        lost = PERCENT.lost_by(part).groupby(level=RATES).min().loc[DEFAULT[0]]
+        lost = PERCENT.lost_by(part).groupby(level=RATES).min().loc[PAPER[0]]
         for beta, by_task in lost.iterrows():
             cells = [f"{value:.1f}" for value in (*by_task, by_task.mean())]
             rows.append([TITLES[str(optimizer)], f"{beta:g}", *cells])
@@ -88,18 +88,18 @@ def together(convex: pd.DataFrame, deep: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns optimizer, alpha, beta, convex (decades), deep (percent), each in the mean, and
-        of_default: both as parts of what the constructors' α and β lose, averaged.
+        of_paper: both as parts of what the paper's α and β lose, averaged.
     """
     keys = ["optimizer", *RATES]
     table = deep[[*keys, "mean"]].merge(convex[[*keys, "mean"]], on=keys, suffixes=("_d", "_c"))
     table = table.rename(columns={"mean_c": "convex", "mean_d": "deep"})
     pieces = []
     for _, part in table.groupby("optimizer", sort=False):
-        (default,) = part[(part.alpha == DEFAULT[0]) & (part.beta == DEFAULT[1])].itertuples()
-        of_default = (part.convex / default.convex + part.deep / default.deep) / 2
-        pieces.append(part.assign(of_default=of_default))
+        (paper,) = part[(part.alpha == PAPER[0]) & (part.beta == PAPER[1])].itertuples()
+        of_paper = (part.convex / paper.convex + part.deep / paper.deep) / 2
+        pieces.append(part.assign(of_paper=of_paper))
     joined = pd.concat(pieces, ignore_index=True)
-    ordered: pd.DataFrame = joined[[*keys, "convex", "deep", "of_default"]]
+    ordered: pd.DataFrame = joined[[*keys, "convex", "deep", "of_paper"]]
     return ordered
 
 
@@ -107,12 +107,12 @@ def together_words(table: pd.DataFrame) -> list[str]:
     """Which α and β lose least over convex cases and deep tasks, in a sentence per optimizer."""
     sentences = []
     for optimizer, part in table.groupby("optimizer", sort=False):
-        row = part.loc[part.of_default.idxmin()]
+        (row,) = part.nsmallest(1, "of_paper").itertuples()
         sentences.append(
             f"Over convex cases and deep tasks {TITLES[str(optimizer)]} loses least with α = "
             f"{row.alpha:g} and β = {row.beta:g}: {row.convex:.2f} decades and {row.deep:.1f} "
-            f"percent, {100 * row.of_default:.0f} % of what α = {DEFAULT[0]:g} and β = "
-            f"{DEFAULT[1]:g} lose."
+            f"percent, {100 * row.of_paper:.0f} % of what α = {PAPER[0]:g} and β = "
+            f"{PAPER[1]:g} lose."
         )
     return sentences
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from trainopt.harness.markdown import Cells
 from trainopt.harness.plots import RC, save
 
-DEFAULT = (0.01, 1.0)  # α and β of the constructors
+PAPER = (0.01, 1.0)  # α and β that the paper recommends for deep networks
 RATES = ["alpha", "beta"]
 SETTING = ["lr_schedule", "lr", *RATES]
 
@@ -66,8 +66,8 @@ def defaults(grid: pd.DataFrame, measure: Measure) -> pd.DataFrame:
         A row per optimizer: the number of problems under their name, diverged (share of all runs),
         the fixed setting with the lowest mean regret (lr_schedule, lr, alpha, beta) with its mean
         and largest regret; the same for α and β alone, with γ and its schedule the best of each
-        problem (tuned_*); and the mean regret of the constructors' α and β with such a γ
-        (default_regret).
+        problem (tuned_*); and the mean regret of the paper's α and β with such a γ
+        (paper_regret).
     """
     rows = []
     for optimizer, part in grid.groupby("optimizer", sort=False):
@@ -82,7 +82,7 @@ def defaults(grid: pd.DataFrame, measure: Measure) -> pd.DataFrame:
             | {"regret": fixed.min(), "worst": lost.loc[lowest(fixed)].max()}
             | {f"tuned_{name}": rate for name, rate in rates.items()}
             | {"tuned_regret": tuned.min()}
-            | {"default_regret": float(tuned.loc[DEFAULT])}
+            | {"paper_regret": float(tuned.loc[PAPER])}
         )
     table: pd.DataFrame = pd.DataFrame(rows)
     return table
@@ -135,10 +135,10 @@ def lowest(values: pd.Series[float]) -> Any:
 
 
 def default_words(defaults: pd.DataFrame, measure: Measure, titles: dict[str, str]) -> list[str]:
-    """What the constructors' α and β lose, in a sentence per optimizer."""
+    """What the paper's α and β lose, in a sentence per optimizer."""
     return [
-        f"{titles[row['optimizer']]} with the constructor's α = {DEFAULT[0]:g} and β = "
-        f"{DEFAULT[1]:g} ends {measure.form.format(row['default_regret'])} {measure.lost} above "
+        f"{titles[row['optimizer']]} with the paper's α = {PAPER[0]:g} and β = "
+        f"{PAPER[1]:g} ends {measure.form.format(row['paper_regret'])} {measure.lost} above "
         f"the best of each {measure.problem} when γ is tuned, and with α = {row['tuned_alpha']:g} "
         f"and β = {row['tuned_beta']:g} {measure.form.format(row['tuned_regret'])}."
         for row in defaults.to_dict("records")
@@ -150,7 +150,7 @@ def default_cells(table: pd.DataFrame, measure: Measure, titles: dict[str, str])
     columns = ["optimizer", measure.problems, "runs that diverge", "best fixed γ, schedule, α, β"]
     columns += [f"{measure.lost} lost: mean", "worst", "best fixed α, β with γ tuned"]
     columns += [f"{measure.lost} lost"]
-    columns += [f"constructor's α, β with γ tuned: {measure.lost} lost"]
+    columns += [f"paper's α, β with γ tuned: {measure.lost} lost"]
     form = measure.form.format
     rows = [
         [
@@ -162,7 +162,7 @@ def default_cells(table: pd.DataFrame, measure: Measure, titles: dict[str, str])
             form(row["worst"]),
             f"{row['tuned_alpha']:g}, {row['tuned_beta']:g}",
             form(row["tuned_regret"]),
-            form(row["default_regret"]),
+            form(row["paper_regret"]),
         ]
         for row in table.to_dict("records")
     ]

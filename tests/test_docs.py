@@ -207,7 +207,13 @@ def deep_choices():
     ("page", "folder", "marks"),
     [
         ("settings.md", "sensitivity", ("defaults", "learning")),
+        (
+            "settings.md",
+            "sensitivity-deep",
+            ("deep defaults", "deep learning", "deep rates", "together"),
+        ),
         ("settings.md", "init", ("starts",)),
+        ("settings.md", "init-deep", ("deep starts",)),
         ("theory.md", "nonconvex", ("non-convex",)),
     ],
 )

@@ -91,7 +91,7 @@ def sensitivity(
 
     folder = out or Path("runs") / ("sensitivity-deep" if deep else "sensitivity")
     if deep:
-        refuse({"--quick": quick or None}, "the deep grid has no small version: leave out")
+        refuse({"--quick": quick or None}, "The deep grid has no small version: leave out")
         from trainopt.deep.sensitivity import run_deep_sensitivity
         from trainopt.deep.sensitivity_tables import write_deep_sensitivity
 

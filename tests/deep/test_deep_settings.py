@@ -135,7 +135,8 @@ def test_together_both_grids_count_alike():
     table = together(pd.concat([convex, convex.assign(alpha=3.0)]), deep)
     assert table.of_paper.tolist() == pytest.approx([(0.5 + 1.5) / 2, (0.75 + 0.25) / 2, 1.0])
     (sentence,) = together_words(table)
-    assert "RankOne-TO loses least with α = 0.01 and β = 0.3: 0.30 decades and 1.0 p" in sentence
+    assert "loses least with α = 0.01 and β = 0.3 (0.30 decades, 1.0 percent), and" in sentence
+    assert "0.30 decades and 1.0 percent at β = 0.3, 0.40 decades and 4.0 percent" in sentence
     assert together_cells(table)[1] == [
         ["RankOne-TO", "0.01", "0.20, 6.0 %", "0.30, 1.0 %", "0.40, 4.0 %"]
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -107,14 +108,26 @@ def together_words(table: pd.DataFrame) -> list[str]:
     """Which α and β lose least over convex cases and deep tasks, in a sentence per optimizer."""
     sentences = []
     for optimizer, part in table.groupby("optimizer", sort=False):
-        (row,) = part.nsmallest(1, "of_paper").itertuples()
+        least, learned = (
+            next(some.nsmallest(1, "of_paper").itertuples())
+            for some in (part, part[part.alpha > 0])
+        )
+        by_beta = part[part.alpha == PAPER[0]].sort_values("beta").itertuples()
         sentences.append(
             f"Over convex cases and deep tasks {TITLES[str(optimizer)]} loses least with α = "
-            f"{row.alpha:g} and β = {row.beta:g}: {row.convex:.2f} decades and {row.deep:.1f} "
-            f"percent, {100 * row.of_paper:.0f} % of what α = {PAPER[0]:g} and β = "
-            f"{PAPER[1]:g} lose."
+            f"{least.alpha:g} and β = {least.beta:g} ({_lost(least)}), and where A is learned with "
+            f"α = {learned.alpha:g} and β = {learned.beta:g} ({_lost(learned)}); with the paper's "
+            f"α it loses "
+            + ", ".join(
+                f"{_lost(row)} at β = {row.beta:g}".replace(", ", " and ") for row in by_beta
+            )
+            + "."
         )
     return sentences
+
+
+def _lost(row: Any) -> str:
+    return f"{row.convex:.2f} decades, {row.deep:.1f} percent"
 
 
 def together_cells(table: pd.DataFrame) -> Cells:

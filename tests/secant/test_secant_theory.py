@@ -28,7 +28,7 @@ def hessian_of(model, chunk):
     p = model.pairs.vectors
     compact = model.pairs.matrices(model.delta)
     n = torch.stack([compact.dot(chunk, e) for e in torch.eye(len(p), dtype=p.dtype)])
-    return model.delta * torch.eye(p.shape[1], dtype=p.dtype) - p.T @ n @ p
+    return model.delta * (torch.eye(p.shape[1], dtype=p.dtype) - p.T @ n @ p)
 
 
 def test_the_estimate_is_the_full_gradient_once_every_hessian_is_known():

@@ -200,7 +200,7 @@ def test_memory_is_2k_2m_and_7_vectors_and_some_small_matrices():
     step_all(problem, params, optimizer, next(iter(sampler)))
     first, second = optimizer.memory()
     assert second == (2 * 4 + 2 * 11 + 7) * 2 * 8
-    small = 22 * 22 * 8 + 22 * 4 * 8 + 22 * 8 + 4 * 11 * 8
+    small = (22 * 22 + 22 + 5 * 22 + 4 * 11) * 8
     assert first == (2 * 4 + 2 * 11 + 7) * 4 * 8 + small
 
 

@@ -168,6 +168,8 @@ class Losses:
 
         NaN where a chunk's is unknown, or where the changes are too small for the losses' rounding.
         """
+        if math.isnan(sum(self.actual)):
+            return math.nan
         change = sum(p * abs(a) for p, a in zip(shares, self.actual, strict=True))
         level = sum(p * abs(f) for p, f in zip(shares, self.latest, strict=True))
         return self._error(shares) / change if change > RESOLVED * level else math.nan

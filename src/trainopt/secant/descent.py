@@ -78,10 +78,10 @@ def _see(run: Run, chunk: int, decay: Sequence[float]) -> None:
     loss = progress.losses / progress.rows
     predicted = math.nan
     if progress.secant and not math.isnan(loss):  # c_kᵀs + ½ sᵀB_k s
-        slope = float(gradient @ visit.s) - visit.surprise.own[0][1]
+        slope = float(gradient @ visit.change[0]) - visit.surprise.own[0][1]
         predicted = slope + 0.5 * visit.surprise.curvature()
     run.losses.see(chunk, loss + penalty, predicted)
     if not by_chunk:
-        single["jump_s"].add_(visit.s, alpha=run.plan.shares[chunk])
-        single["jump_y"].add_(visit.y, alpha=run.plan.shares[chunk])
+        single["jump_s"].add_(visit.change[0], alpha=run.plan.shares[chunk])
+        single["jump_y"].add_(visit.change[1], alpha=run.plan.shares[chunk])
         progress.jumps += 1

@@ -24,7 +24,7 @@ class Layout:
         dtype: the widest of the parameters', at least float32.
         lowest: the dtype of least precision among the parameters'.
         device: the first parameter's.
-        exact: whether every parameter has the vector's dtype.
+        exact: whether every parameter has the vector's dtype, on its device.
     """
 
     def __init__(self, params: Sequence[Tensor]) -> None:
@@ -37,11 +37,10 @@ class Layout:
         self.size = sum(self.sizes)
         self.device = reals[0].device
         self.dtype = torch.float32
-        dtypes = {p.dtype for p in reals}
         self.lowest = max((p.dtype for p in reals), key=lambda dtype: torch.finfo(dtype).eps)
         for p in reals:
             self.dtype = torch.promote_types(self.dtype, p.dtype)
-        self.exact = dtypes == {self.dtype}
+        self.exact = all((p.dtype, p.device) == (self.dtype, self.device) for p in reals)
 
     def check(self, params: Sequence[Tensor]) -> None:
         """Raise a RuntimeError unless `params` are those of the layout, in their shapes."""
@@ -59,16 +58,18 @@ class Layout:
 
     def views(self, vectors: Tensor) -> list[Tensor]:
         """Return, for each parameter, its part of `vectors`, (…, d): (…, *shape), shared."""
-        parts = torch.split(vectors, self.sizes, dim=-1)
+        parts = vectors.split_with_sizes(self.sizes, dim=-1)
         return [
-            part.view((*vectors.shape[:-1], *shape))
+            part.view(*vectors.shape[:-1], *shape)
             for part, shape in zip(parts, self.shapes, strict=True)
         ]
 
     def weights(self) -> Tensor:
         """Return the parameters' values, (d,)."""
         pieces = [real(p.detach()).reshape(-1) for p in self.params]
-        return torch.cat([piece.to(self.device, self.dtype) for piece in pieces])
+        if not self.exact:
+            pieces = [piece.to(self.device, self.dtype) for piece in pieces]
+        return torch.cat(pieces)
 
     def gradients(self) -> list[Tensor | None]:
         """Return each parameter's gradient as reals on the vector's device, or None.
@@ -98,4 +99,5 @@ def total_norm(tensors: Sequence[Tensor | None]) -> float:
     given = [x for x in tensors if x is not None]
     if not given:
         return 0.0
-    return float(torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(given)))))
+    norms = torch._foreach_norm(given)
+    return float(norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms)))

@@ -80,7 +80,9 @@ def _judge(run: Run, w: Tensor, here: Move, chunk: int) -> tuple[Tensor, Move] |
 
 def _step(run: Run, w: Tensor, here: Move) -> None:
     progress = run.progress
-    step = here.step.div_(progress.damping(run.settings.patience))
+    step, damping = here.step, progress.damping(run.settings.patience)
+    if damping != 1:
+        step /= damping
     length = float(torch.linalg.vector_norm(step))
     if not math.isfinite(length):
         run.model.clear()

@@ -13,6 +13,9 @@ from .compact import Compact
 ALL = -1
 """The owner of a pair that was measured on all chunks together."""
 
+Products = tuple[Tensor, list[list[float]]]
+"""What `Pairs.products` returns."""
+
 LEAST_COSINE = 1e-6
 LAST = 2**40  # what is added to the rank of a chunk's own pair: more than pushes in a run
 
@@ -24,93 +27,100 @@ def curved(ss: float, sy: float, yy: float) -> bool:
 
 
 class Pairs:
-    """The newest M secant pairs (s, y), ‖s‖ = 1, of all chunks, with their inner products.
+    """The newest M secant pairs of all chunks, with their inner products.
+
+    A place that is empty holds a pair (e, e) of a dimension e of its own, which P leaves out: so
+    all M are alike.
 
     Attributes:
         most: M.
-        vectors: P, (2M, d): s₁ … s_M, y₁ … y_M; 0 where a place is empty.
+        vectors: P, (2M, d), s₁ … s_M, y₁ … y_M, each divided by its length.
         gram: P Pᵀ, (2M, 2M), float64 on the CPU.
+        curvature: (2M,), yᵀy / sᵀy of each pair after M zeros.
         rank: (K, M), the order in which B_k takes the pairs: other chunks' first, then its own and
             those of all chunks; oldest first in both.
         pushes: pairs stored since the last `clear`; the next one's place is that modulo M.
-        gamma: sᵀy / yᵀy of the newest pair that was stored, or None; `clear` keeps it.
+        newest: yᵀy / sᵀy of the newest pair that was stored, or None; `clear` keeps it.
     """
 
     def __init__(self, most: int, shares: Tensor, vectors: Tensor) -> None:
         self.most = most
-        self.roots = shares.sqrt()[:, None, None]
         self.vectors = vectors
-        self.gram = torch.zeros(2 * most, 2 * most, dtype=torch.float64)
+        self.gram = torch.empty(2 * most, 2 * most, dtype=torch.float64)
         self._ss, self._sy = self.gram[:most, :most], self.gram[:most, most:]
-        self.rank = torch.zeros(len(shares), most, dtype=torch.int64)
-        self.pushes = 0
-        self.gamma: float | None = None
+        self.curvature = torch.empty(2 * most, dtype=torch.float64)
+        self.rank = torch.empty(len(shares), most, dtype=torch.int64)
+        self.newest: float | None = None
+        self._roots = shares.sqrt()[:, None, None]
+        self._right = torch.eye(most, 2 * most, dtype=torch.float64).repeat(len(shares), 1, 1)
+        self._vectors_of = [vectors[place::most] for place in range(most)]
+        self._empty()
 
-    def products(self, both: Tensor) -> tuple[Tensor, Tensor]:
-        """Return P [s y], (2M, 2), and [s y]ᵀ[s y], (2, 2): float64, CPU. One read of P.
+    def products(self, both: Tensor) -> Products:
+        """Return [s y]ᵀ Pᵀ, (2, 2M), float64 on the CPU, and [s y]ᵀ[s y]. One read of P.
 
         Args:
             both: s and y, (2, d).
         """
-        joint = torch.cat([both @ self.vectors.T, both @ both.T], dim=1).cpu().double()
-        return joint[:, :-2].T, joint[:, -2:]
+        with_all = torch.mm(both, self.vectors.T).to("cpu", torch.float64)
+        return with_all, torch.mm(both, both.T).tolist()
 
     def matrices(self, delta: float) -> Compact:
-        """Return the N_k of every chunk's B_k = δI − Pᵀ N_k P.
-
-        An empty place stands for a pair (e, e) of its own dimension e, which P leaves out.
+        """Return the N_k of every chunk's B_k = δ (I − Pᵀ N_k P).
 
         Raises:
             ArithmeticError: see `Compact`.
         """
-        most = self.most
-        ss, sy = self._ss, self._sy
-        if self.pushes < most:
-            empty = torch.diag((torch.arange(most) >= self.pushes).double())
-            ss, sy = ss + empty, sy + empty
-        after = self.rank[:, :, None] > self.rank[:, None, :]
-        return Compact(ss, sy, after, delta, self.roots)
+        kappa = self.curvature / delta
+        return Compact(self._ss, self._sy, kappa, self.rank, self._roots, self._right)
 
-    def push(self, both: Tensor, owner: int, products: tuple[Tensor, Tensor]) -> slice | None:
-        """Store a pair in the place of the oldest one.
+    def push(self, both: Tensor, owner: int, products: Products) -> bool:
+        """Store a pair in the place of the oldest one; return False for one that isn't `curved`.
 
         Args:
             both: the difference of two points, s, and of the gradients there, y: (2, d).
             owner: the chunk that they were measured on, or `ALL`.
             products: what `products(both)` returned.
-
-        Returns:
-            The two rows of `vectors` that have changed, or None for a pair that isn't `curved`.
         """
-        with_all, own = products
-        (ss, sy), (_, yy) = own.tolist()
+        with_all, ((ss, sy), (_, yy)) = products
         if not curved(ss, sy, yy):
-            return None
+            return False
         place = self.pushes % self.most
         rows = slice(place, None, self.most)
-        length = math.sqrt(ss)
-        torch.div(both, length, out=self.vectors[rows])
-        with_all = with_all / length
-        with_all[rows] = own / ss
-        self.gram[:, rows] = with_all
-        self.gram[rows] = with_all.T
+        cosine = sy / math.sqrt(ss * yy)
+        own = with_all.new_tensor([[math.sqrt(ss), 1.0, cosine], [math.sqrt(yy), cosine, 1.0]])
+        lengths = own[:, :1]
+        torch.div(both, lengths.to(both), out=self._vectors_of[place])
+        with_all = with_all / lengths
+        self.gram[rows] = with_all
+        self.gram[:, rows] = with_all.T
+        self.gram[rows, rows] = own[:, 1:]
         self.pushes += 1
-        self.rank[:, place] = self.pushes
-        self.rank[slice(None) if owner == ALL else owner, place] = self.pushes + LAST
-        self.gamma = sy / yy
-        return rows
+        ranks = self.rank[:, place].fill_(self.pushes)
+        (ranks if owner == ALL else ranks[owner]).add_(LAST)
+        self.newest = yy / sy
+        self.curvature[self.most + place].fill_(self.newest)
+        return True
+
+    def since(self, pushes: int) -> tuple[Tensor, slice]:
+        """Return the rows of `vectors` that have changed since there were so many pushes."""
+        if self.pushes - pushes > 1:
+            return self.vectors, slice(None)
+        place = (self.pushes - 1) % self.most
+        return self._vectors_of[place], slice(place, None, self.most)
 
     def clear(self) -> None:
         """Drop all pairs."""
+        self.vectors.zero_()
+        self._empty()
+
+    def _empty(self) -> None:
         self.pushes = 0
-        for tensor in (self.vectors, self.gram, self.rank):
-            tensor.zero_()
+        self.rank.zero_()
+        self.gram.copy_(torch.eye(self.most).repeat(2, 2))
+        self.curvature.copy_(torch.arange(2 * self.most) >= self.most)
 
     def small(self) -> dict[str, Any]:
         """Return everything but `vectors`, for a state dict."""
-        return {
-            "gram": self.gram,
-            "rank": self.rank,
-            "pushes": self.pushes,
-            "gamma": self.gamma,
-        }
+        names = ("gram", "curvature", "rank", "pushes", "newest")
+        return {name: getattr(self, name) for name in names}

@@ -87,6 +87,8 @@ class Reading:
             decay: λ of each parameter.
         """
         gradient, penalty, start = self.gradients / progress.rows, 0.0, 0
+        if not any(decay):
+            return gradient, penalty
         rates = [
             rate if reached else 0.0 for rate, reached in zip(decay, progress.reached, strict=True)
         ]

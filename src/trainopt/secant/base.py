@@ -14,6 +14,28 @@ RESTART = 10.0  # the base phase diverges where ‖g‖ is this many times the f
 SLOWER = 4.0  # and starts again with its rate divided by this
 
 
+def check_base(base: object, groups: list[dict[str, Any]]) -> None:
+    """Raise a TypeError or ValueError unless `base` can take the base phase's steps, or is None."""
+    if base is None:
+        return
+    kind = type(base).__name__
+    if not isinstance(base, Optimizer):
+        raise TypeError(
+            f"base={base!r} is a {kind}: give an optimizer built of the same parameters, such as "
+            "torch.optim.Adam(params), or None for SGD."
+        )
+    if isinstance(base, torch.optim.LBFGS):
+        raise TypeError(
+            f"base={kind} needs a closure to step: give an optimizer of single gradients, such as "
+            "torch.optim.Adam(params), or None for SGD."
+        )
+    own, other = ({p for g in some for p in g["params"]} for some in (groups, base.param_groups))
+    if own != other:
+        raise ValueError(
+            f"base={kind} holds other parameters than `params`: build it of the same ones."
+        )
+
+
 def base_step(run: Run, groups: list[dict[str, Any]], base: Optimizer | None, norm: float) -> None:
     """Take a step of the base phase, or begin it anew where it diverges.
 

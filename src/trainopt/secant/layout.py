@@ -25,10 +25,21 @@ class Layout:
         lowest: the dtype of least precision among the parameters'.
         device: the first parameter's.
         exact: whether every parameter has the vector's dtype, on its device.
+
+    Raises:
+        TypeError, ValueError: a parameter holds no real or complex numbers, or there is none.
     """
 
     def __init__(self, params: Sequence[Tensor]) -> None:
         self.params = list(params)
+        if not self.params:
+            raise ValueError("params has groups without parameters only: give what is trained.")
+        for p in self.params:
+            if not (p.is_floating_point() or p.is_complex()):
+                raise TypeError(
+                    f"params has a tensor of {p.dtype}, of shape {tuple(p.shape)}: give real or "
+                    "complex floating-point ones."
+                )
         self._ids = [*map(id, params)]
         self._given = [p.shape for p in params]
         reals = [real(p.detach()) for p in params]

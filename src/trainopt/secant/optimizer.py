@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from numbers import Real
 from typing import overload
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from ..optim.response import Action, Response
-from .base import allocate, base_step
+from .base import allocate, base_step, check_base
 from .checkpoint import LR, Checkpointed
 from .descent import add, end_chunk
 from .guard import rests
@@ -102,14 +103,8 @@ class SecantTO(Checkpointed):
         self._watch = None if isinstance(plan, Plan) else Watch(plan)
         self._run: Run | None = None
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+        check_base(base, self.param_groups)
         check_room(self._layout(), self.plan, pairs)
-        if base is not None:
-            own = {p for group in self.param_groups for p in group["params"]}
-            if {p for group in base.param_groups for p in group["params"]} != own:
-                raise ValueError(
-                    f"base={type(base).__name__} holds other parameters than `params`: build it of "
-                    "the same ones."
-                )
 
     # What a user calls ------------------------------------------------------------------------
 
@@ -142,11 +137,17 @@ class SecantTO(Checkpointed):
         Raises:
             RuntimeError: the parameters are not those of the first step, or the loader's passes
                 aren't the plan's; nothing has been changed.
-            TypeError: a gradient is sparse; nothing has been changed.
+            TypeError: a gradient is sparse, or `loss` or `closure` is of the wrong kind; nothing
+                has been changed.
             ValueError: `loss` isn't one number; nothing has been changed.
         """
         value = None
         if closure is not None:
+            if not callable(closure):
+                raise TypeError(
+                    f"closure={closure!r} is a {type(closure).__name__}: give a function that "
+                    "returns the loss, or the loss itself as step(loss=...)."
+                )
             with torch.enable_grad():
                 value = loss = closure()
         with torch.no_grad():
@@ -160,7 +161,12 @@ class SecantTO(Checkpointed):
 
         Raises:
             KeyError: `param` isn't one of the optimizer's, or no move was made yet.
+            TypeError: it isn't a tensor.
         """
+        if not isinstance(param, Tensor):
+            raise TypeError(
+                f"param={param!r} is a {type(param).__name__}: give a parameter of this optimizer."
+            )
         run = self._run
         if run is not None and run.progress.moved and param in self.state:
             row = Run.SINGLE.index("gradient") - len(Run.SINGLE)
@@ -246,12 +252,19 @@ class SecantTO(Checkpointed):
         return [group["weight_decay"] for group in self.param_groups for _ in group["params"]]
 
 
-def _number(loss: float | Tensor | None) -> float:
+def _number(loss: object) -> float:
     if loss is None:
         return math.nan
-    if isinstance(loss, Tensor) and loss.numel() != 1:
-        raise ValueError(
-            f"loss has the shape {tuple(loss.shape)}: give one number, the mean over the step's "
+    if isinstance(loss, Tensor):
+        if loss.numel() != 1:
+            raise ValueError(
+                f"loss has the shape {tuple(loss.shape)}: give one number, the mean over the "
+                "step's rows."
+            )
+        loss = loss.detach().item()
+    if isinstance(loss, bool) or not isinstance(loss, Real):
+        raise TypeError(
+            f"loss={loss!r} is a {type(loss).__name__}: give one number, the mean over the step's "
             "rows."
         )
-    return float(loss.detach() if isinstance(loss, Tensor) else loss)
+    return float(loss)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from operator import index
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
+
+from ..settings import check_count
 
 
 class Place(NamedTuple):
@@ -47,9 +49,10 @@ class Plan:
     def __post_init__(self) -> None:
         # Python's own integers, which every state dict can hold; NumPy's become those.
         for name in ("rows", "ends"):
-            object.__setattr__(self, name, tuple(map(index, getattr(self, name))))
+            object.__setattr__(self, name, _whole(name, getattr(self, name)))
         if not self.rows or min(self.rows) < 1:
-            raise ValueError(f"rows={self.rows!r}: a plan needs at least one row in every step.")
+            fault = "rows is empty" if not self.rows else f"rows has a {min(self.rows)}"
+            raise ValueError(f"{fault}: give each step of a pass its number of rows, at least 1.")
         edges = (0, *self.ends)
         if edges[-1] != len(self.rows) or any(a >= b for a, b in pairwise(edges)):
             raise ValueError(
@@ -64,9 +67,10 @@ class Plan:
             rows: how many rows each step of a pass reads.
             chunks: K; fewer where a pass has fewer steps.
         """
-        rows = tuple(rows)
-        if chunks < 1:
-            raise ValueError(f"chunks={chunks} is not allowed: give a whole number ≥ 1.")
+        rows = _whole("rows", rows)
+        if isinstance(chunks, SupportsIndex) and not isinstance(chunks, bool):
+            chunks = index(chunks)
+        check_count("chunks", chunks)
         count = max(1, min(chunks, len(rows)))
         ends = tuple(round(k * len(rows) / count) for k in range(1, count + 1))
         return cls(rows, ends)
@@ -99,8 +103,28 @@ class Plan:
         ]
 
     def follow(self, batches: Iterable[Any]) -> Followed:
-        """Return the same batches, watched, so that a pass of another length is noticed."""
+        """Return the same batches, watched, so that a pass of another length is noticed.
+
+        Raises:
+            TypeError: `batches` can't be read more than once.
+        """
         return Followed(self, batches)
+
+
+def _whole(name: str, values: Iterable[Any]) -> tuple[int, ...]:
+    """Return Python's own integers; a TypeError says which one isn't whole."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(
+            f"{name}={values!r} is a {type(values).__name__}: give a sequence of whole numbers."
+        )
+    found = []
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+            raise TypeError(
+                f"{name} has {value!r}, a {type(value).__name__}: give whole numbers only."
+            )
+        found.append(index(value))
+    return tuple(found)
 
 
 class Followed:
@@ -115,6 +139,12 @@ class Followed:
     start = 0
 
     def __init__(self, plan: Plan, batches: Iterable[Any]) -> None:
+        again = hasattr(batches, "__iter__") or hasattr(batches, "__getitem__")
+        if isinstance(batches, Iterator) or not again:
+            raise TypeError(
+                f"batches={batches!r} is a {type(batches).__name__}: give what can be iterated "
+                "again in every pass, such as a DataLoader or a list."
+            )
         self.plan = plan
         self.batches = batches
         self.begun = 0

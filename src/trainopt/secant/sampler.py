@@ -59,10 +59,21 @@ class ChunkSampler(Sampler[list[int]]):
         num_replicas: int = 1,
         rank: int = 0,
     ) -> None:
-        rows = data if isinstance(data, int) else len(data)
+        rows = _length(data)
         counts = {"batch_size": batch_size, "chunks": chunks, "accumulate": accumulate}
         for name, value in {**counts, "num_replicas": num_replicas}.items():
             check_count(name, value)
+        for name, value in {"rank": rank, "seed": seed}.items():
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(
+                    f"{name}={value!r} is a {type(value).__name__}: give a whole number."
+                )
+        if not -(2**63) <= seed < 2**63:
+            raise ValueError(f"seed={seed} is too large: give a whole number of 64 bits.")
+        if not isinstance(shuffle, bool):
+            raise TypeError(
+                f"shuffle={shuffle!r} is a {type(shuffle).__name__}: give True or False."
+            )
         if not 0 <= rank < num_replicas:
             raise ValueError(f"rank={rank} is not one of {num_replicas} ranks: give 0 ≤ rank < it.")
         if rows < num_replicas:
@@ -99,7 +110,12 @@ class ChunkSampler(Sampler[list[int]]):
             yield rows
 
     def set_epoch(self, epoch: int) -> None:
-        """Make `epoch` the number of the next pass."""
+        """Make `epoch` the number of the next pass.
+
+        Raises:
+            ValueError: `epoch` is negative or no whole number.
+        """
+        _check_clock("epoch", epoch)
         if epoch != self.epoch:
             self.epoch, self._next_start = epoch, 0
 
@@ -111,8 +127,7 @@ class ChunkSampler(Sampler[list[int]]):
         Raises:
             ValueError: `steps` is negative or no whole number.
         """
-        if not isinstance(steps, int) or steps < 0:
-            raise ValueError(f"steps={steps!r} is not allowed: give a whole number ≥ 0.")
+        _check_clock("steps", steps)
         self.epoch, self._next_start = divmod(steps, self.plan.steps)
 
     def _shuffled(self, epoch: int) -> torch.Tensor:
@@ -123,3 +138,20 @@ class ChunkSampler(Sampler[list[int]]):
         ends = [min(end * self.batch * self.accumulate, self.rows) for end in self.plan.ends]
         pieces = torch.tensor_split(self._order, ends[:-1])
         return torch.cat([p[torch.randperm(len(p), generator=generator)] for p in pieces])
+
+
+def _length(data: Sized | int) -> int:
+    if isinstance(data, int) and not isinstance(data, bool):
+        return data
+    try:
+        return len(data)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f"data={data!r} is a {type(data).__name__}: give a data set that has a length, or its "
+            "number of rows; for an iterable, give SecantTO a Plan."
+        ) from None
+
+
+def _check_clock(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name}={value!r} is not allowed: give a whole number ≥ 0.")

@@ -71,7 +71,7 @@ class Layout:
         """Return, for each parameter, its part of `vectors`, (…, d): (…, *shape), shared."""
         parts = vectors.split_with_sizes(self.sizes, dim=-1)
         return [
-            part.view(*vectors.shape[:-1], *shape)
+            part.view((*vectors.shape[:-1], *shape))
             for part, shape in zip(parts, self.shapes, strict=True)
         ]
 

@@ -32,6 +32,7 @@ from trainopt.errors import InputError
 from trainopt.harness.provenance import commands
 from trainopt.harness.run import run
 from trainopt.harness.search import best_of, finished, score
+from trainopt.harness.statistics import counts_words
 from trainopt.harness.storage import shared_storage
 from trainopt.harness.world import Unit
 
@@ -287,7 +288,7 @@ def test_the_headline_says_what_the_verdicts_are(whole, tiny):
     assert luck.startswith("Of all these differences")
     for sentence in headline(results):
         if sentence.startswith("SecantTO"):
-            assert f"{counts.get('win', 0)} wins, {counts.get('tie', 0)} ties" in sentence
+            assert counts_words(counts.reindex(["win", "tie", "loss"], fill_value=0)) in sentence
             assert (sentence == first) == (" beats each of its rivals" in sentence)
     worse = results.runs.copy()
     worse.loc[worse.optimizer == "secant", "suboptimality"] = 1.0

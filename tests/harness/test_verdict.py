@@ -35,8 +35,8 @@ def test_standing(counts, words):
 def test_one_against_others():
     adam, constant = comparison(full="wll"), comparison(full="wwt")
     assert against("full", {"a": ("ADAM", adam), "b": ("the old ADAM", constant)}, ", tuned,") == (
-        "Full-TO, tuned, is worse than ADAM (1 wins, 0 ties, 2 losses) and better than the old "
-        "ADAM (2 wins, 1 ties, 0 losses)."
+        "Full-TO, tuned, is worse than ADAM (1 win, 0 ties, 2 losses) and better than the old "
+        "ADAM (2 wins, 1 tie, 0 losses)."
     )
 
 
@@ -49,7 +49,7 @@ def test_what_learning_gains():
     nothing = comparison(full="tt", diagonal="tl")
     assert learning(["full", "diagonal"], nothing, "α = 0") == (
         "Learning A gains nothing over α = 0 (Full-TO: 0 wins, 2 ties, 0 losses; Diagonal-TO: 0 "
-        "wins, 1 ties, 1 losses)."
+        "wins, 1 tie, 1 loss)."
     )
     helps = learning(["full", "diagonal"], comparison(full="ww", diagonal="tt"), "α = 0")
     assert helps.startswith("Learning A makes Full-TO better than α = 0 (")

@@ -22,7 +22,7 @@ from trainopt.harness.statistics import (
     SEARCH_LUCK,
     compared,
     counted,
-    counts_text,
+    counts_words,
     t_and_wilcoxon,
 )
 
@@ -233,7 +233,6 @@ class Results:
         return table
 
 
-_WORDS = "{:.0f} wins, {:.0f} ties, {:.0f} losses"
 # What SecantTO is measured by.
 RIVALS = ("adam", "schedulefree-sgd", "schedulefree-adamw")
 _REFERENCES = {
@@ -250,7 +249,7 @@ def headline(results: Results) -> list[str]:
     for name in TO:
         if name in results.optimizers:
             counts = (
-                f"{counts_text(_counts(results, name, reference), _WORDS)} against "
+                f"{counts_words(_counts(results, name, reference))} against "
                 f"{_REFERENCES[reference]}"
                 for reference in results.references
             )
@@ -267,7 +266,7 @@ def _secant_sentence(results: Results) -> tuple[bool, str]:
     counts = {name: _counts(results, "secant", name) for name in RIVALS}
     ahead = all(2 * count["win"] > len(results.cases) for count in counts.values())
     first, *others, last = (
-        f"{counts_text(count, _WORDS)} against {TITLES[name]}" for name, count in counts.items()
+        f"{counts_words(count)} against {TITLES[name]}" for name, count in counts.items()
     )
     verdict = "beats" if ahead else "does not beat"
     level = results.protocol.level

@@ -16,7 +16,7 @@ from trainopt.harness.folder import read_folder, write_whole
 from trainopt.harness.markdown import Cells
 from trainopt.harness.page import Figures, Report, Section, common, skipped, write_page
 from trainopt.harness.palette import TITLES
-from trainopt.harness.statistics import counted, counts_text
+from trainopt.harness.statistics import counted, counts_text, counts_words
 from trainopt.harness.tables import number
 from trainopt.harness.terminal import show_report
 from trainopt.memory import human_bytes
@@ -70,7 +70,7 @@ def verdict(results: Results) -> list[str]:
         table = table[table.optimizer.isin(learned)]
     if len(table):
         counts = counted(table)[["win", "tie", "loss"]].sum()
-        text = counts_text(counts, "{:.0f} wins, {:.0f} ties, {:.0f} losses")
+        text = counts_words(counts)
         sentences.append(
             f"Other optimizers that step along the learned Ĝ are {words.standing(counts)} the same "
             f"on the mini-batch gradient ({text})."

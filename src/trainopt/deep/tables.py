@@ -20,7 +20,7 @@ from trainopt.harness.statistics import (
     T_ALONE,
     compared,
     counted,
-    counts_text,
+    counts_words,
     half_width,
 )
 
@@ -182,7 +182,7 @@ def headline(results: Results) -> list[str]:
             lower = int((group.difference < 0).sum())
             sentences.append(
                 f"{TITLES[str(optimizer)]}: "
-                f"{counts_text(counted(group).iloc[0], '{} wins, {} ties, {} losses')} against "
+                f"{counts_words(counted(group).iloc[0])} against "
                 f"{TITLES[group.reference.iloc[0]]}; the mean loss is lower in {lower} of "
                 f"{len(group)} tasks."
             )

@@ -140,6 +140,13 @@ def counts_text(counts: pd.Series[float], form: str = "{:.0f} / {:.0f} / {:.0f}"
     return form.format(*three) if sum(three) else f"{TOO_FEW} to tell"
 
 
+def counts_words(counts: pd.Series[float]) -> str:
+    """The same as `counts_text`, for a sentence: 3 wins, 0 ties, 1 loss."""
+    names = (("win", "wins"), ("tie", "ties"), ("loss", "losses"))
+    words = (f"{counts[one]:.0f} {one if counts[one] == 1 else more}" for one, more in names)
+    return counts_text(counts, ", ".join(words))
+
+
 @dataclass(frozen=True)
 class Tests:
     """How two optimizers are told apart on a problem.

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from trainopt.harness.palette import TITLES
-from trainopt.harness.statistics import TOO_FEW, counted, counts_text
-
-_COUNTS = "{:.0f} wins, {:.0f} ties, {:.0f} losses"
+from trainopt.harness.statistics import TOO_FEW, counted, counts_words
 
 
 def standing(counts: pd.Series[float]) -> str:
@@ -40,7 +38,7 @@ def against(name: str, references: Mapping[str, tuple[str, pd.DataFrame]], note:
         counts = counted(comparison[comparison.optimizer == name])
         if len(counts):
             row = counts.iloc[0]
-            parts.append(f"{standing(row)} {called} ({counts_text(row, _COUNTS)})")
+            parts.append(f"{standing(row)} {called} ({counts_words(row)})")
     *most, last = parts
     return f"{TITLES[name]}{note} is {', '.join(most) + ' and ' if most else ''}{last}."
 
@@ -63,7 +61,7 @@ def learning(names: Sequence[str], comparison: pd.DataFrame, baseline: str) -> s
     counts = counted(comparison[comparison.optimizer.isin(list(names))])
     counts = counts.reindex([name for name in names if name in counts.index])
     words = "; ".join(
-        f"{TITLES[str(name)]}: {counts_text(row, _COUNTS)}" for name, row in counts.iterrows()
+        f"{TITLES[str(name)]}: {counts_words(row)}" for name, row in counts.iterrows()
     )
     helped = [TITLES[str(name)] for name, row in counts.iterrows() if row.win > row.loss]
     if not counts[["win", "tie", "loss"]].to_numpy().sum():

@@ -465,7 +465,7 @@ def test_a_loss_that_is_no_number_is_refused_and_nothing_changes(loss):
     batches = iter(sampler)
     take(problem, w, optimizer, next(batches))
     before, steps = tensors_of(optimizer), optimizer.steps
-    with pytest.raises(ValueError, match=r"shape|float"):
+    with pytest.raises((ValueError, TypeError), match=r"^loss.*: give one number"):
         optimizer.step(loss=loss)
     assert optimizer.steps == steps
     assert all(torch.equal(a, b) for a, b in zip(before, tensors_of(optimizer), strict=True))

@@ -35,46 +35,6 @@ def test_a_low_of_the_loss_is_a_gain_as_well():
     assert [moves for moves, _ in seen] == [4, 4, 4, 4]
 
 
-@pytest.mark.parametrize(
-    ("changes", "foretold", "loss", "moves"),
-    [
-        ((-1.0, -1.0), (-0.8, -1.3), math.nan, 4),  # an error of 0.25 in 1
-        ((-3.0, 1.0), (-2.5, 0.5), math.nan, 4),
-        ((-1.0, -1.0), (-0.1, -0.1), math.nan, 2),  # not foretold
-        ((3.0, -1.0), (2.9, -0.9), math.nan, 2),  # a rise
-        ((-1.0, -1.0), (-0.8, -1.3), 7.0, 2),  # the loss is known, and doesn't fall
-    ],
-)
-def test_a_fall_of_f_is_a_gain_where_the_model_foretold_it(changes, foretold, loss, moves):
-    """‖Ĝ‖ has no new low in the second and third pass; what is known of F is its changes."""
-    progress = Progress(until=1, moves=4)
-    progress.end_pass(5.0, loss, 4, 2)
-    for _ in range(2):
-        for change, predicted in zip(changes, foretold, strict=True):
-            progress.see(0.5, change, predicted)
-        progress.end_pass(6.0, loss, 4, 2)
-    assert progress.moves == moves
-
-
-@pytest.mark.parametrize(("size", "gains"), [(24.0, [1, 2, 3, 0, 1]), (26.0, [1, 2, 3, 4, 5])])
-def test_f_has_to_fall_below_where_it_was_at_the_last_gain(size, gains):
-    """Where ‖Ĝ‖ is below 5 times its lowest, 5, and in a pass for which something is foretold."""
-    progress = Progress(until=1, moves=4)
-    progress.end_pass(5.0, math.nan, 4, 9)
-    stuck = []
-    for change, predicted in (
-        (2.0, 2.0),
-        (-1.0, -1.0),
-        (-0.9, -0.9),
-        (-0.2, -0.2),
-        (-0.1, math.nan),
-    ):
-        progress.see(1.0, change, predicted)
-        progress.end_pass(size, math.nan, 4, 9)
-        stuck.append(progress.stuck)
-    assert stuck == gains
-
-
 def test_steps_are_damped_when_even_whole_passes_gain_nothing():
     progress, _ = run([5] * 9, chunks=1)
     assert progress.stuck == 8

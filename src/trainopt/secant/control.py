@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-CREDIBLE = 0.5  # a fall of F counts where the model errs by less than this part of its changes
-NEAR = 5.0  # and where ‖Ĝ‖ is less than this many times its lowest
 RESOLVED = 1e-5  # changes of the loss, as a part of it, that float32 shows
 
 
@@ -50,10 +48,7 @@ class Progress:
         least: the lowest ‖Ĝ‖, or loss where it is given, since the secant phase began; that of the
             vector `best`.
         by_loss: which of the two `least` is.
-        stuck: passes without a gain.
-        height: F, by the trapezoid rule, against where it was at the last gain.
-        change: by how much the chunks' F have changed in this pass, without signs.
-        error: by how much the model was wrong about that.
+        stuck: passes without a new `low` or `low_loss`.
         good: lows in a row.
         need: lows in a row that it takes to move by chunks again.
         moved: whether a step along −A⁻¹Ĝ was taken.
@@ -84,9 +79,6 @@ class Progress:
     least: float = math.inf
     by_loss: bool = False
     stuck: int = 0
-    height: float = 0.0
-    change: float = 0.0
-    error: float = 0.0
     good: int = 0
     need: int = 1
     moved: bool = False
@@ -99,15 +91,6 @@ class Progress:
         """Start the sums over a chunk's rows."""
         self.rows, self.norms, self.losses, self.spoiled = 0, 0.0, 0.0, False
 
-    def see(self, share: float, change: float, predicted: float) -> None:
-        """Put in what a chunk's F did since it was last read, and what the model foretold, or NaN.
-
-        A pass without a gain after one with has no need of the second, which costs more.
-        """
-        self.height += share * change
-        self.change += share * abs(change)
-        self.error += share * abs(change - predicted)
-
     @property
     def retired(self) -> bool:
         """Whether the base optimizer has taken over for good."""
@@ -117,8 +100,7 @@ class Progress:
         """Choose how often the weights move in the next pass.
 
         More often while ‖Ĝ‖ or the loss falls; less often, in the end once a pass, where Ĝ is the
-        average of a whole pass, while neither does. Where the loss isn't known, F by the trapezoid
-        rule stands for it, as long as the model foretells most of what it does.
+        average of a whole pass, while neither does.
 
         Args:
             size: ‖Ĝ‖.
@@ -129,11 +111,7 @@ class Progress:
         Returns:
             Whether the pairs are to be dropped: measured by chunks, they were of no use.
         """
-        credible = size < NEAR * self.low and self.error < CREDIBLE * self.change
-        fell = math.isnan(loss) and self.height < 0 and credible
-        gained = size < self.low or loss < self.low_loss or fell
-        self.height = 0.0 if gained else self.height
-        self.change = self.error = 0.0
+        gained = size < self.low or loss < self.low_loss
         self.stuck = 0 if gained else self.stuck + 1
         self.low, self.low_loss = min(size, self.low), min(self.low_loss, loss)
         self.good = self.good + 1 if self.stuck == 0 else 0

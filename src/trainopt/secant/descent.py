@@ -75,13 +75,11 @@ def _see(run: Run, chunk: int, decay: Sequence[float]) -> None:
     if visit is None:
         return
     run.surprise = visit.surprise
-    loss, predicted = progress.losses / progress.rows, math.nan
-    if progress.secant:
-        turned = visit.surprise.own[0][1]
-        slope = float(gradient @ visit.change[0]) - turned
-        if progress.stuck or not math.isnan(loss):
-            predicted = slope + 0.5 * visit.surprise.curvature()  # c_kᵀs + ½ sᵀB_k s
-        progress.see(run.plan.shares[chunk], slope + 0.5 * turned, predicted)
+    loss = progress.losses / progress.rows
+    predicted = math.nan
+    if progress.secant and not math.isnan(loss):  # c_kᵀs + ½ sᵀB_k s
+        slope = float(gradient @ visit.change[0]) - visit.surprise.own[0][1]
+        predicted = slope + 0.5 * visit.surprise.curvature()
     run.losses.see(chunk, loss + penalty, predicted)
     if not by_chunk:
         single["jump_s"].add_(visit.change[0], alpha=run.plan.shares[chunk])

@@ -62,8 +62,7 @@ class SecantTO(Checkpointed):
             and decay of its own; None is SGD.
         scale: the curvature where no pair says another, as a part of yᵀy/sᵀy of the newest pair.
         trust: how many times the last step, or the distance to the farthest u_k, a step may be.
-        patience: passes without a new lowest ‖Ĝ‖, nor a fall of F that the model foretold, after
-            which the weights move half as often.
+        patience: passes without a new lowest ‖Ĝ‖ after which the weights move half as often.
         on_instability: what to do about a gradient that isn't finite, and about one that has grown
             so much that the base phase begins anew. "raise": an `InstabilityError`, nothing has
             been changed. "skip": the weights stay, and the chunk that the step belongs to isn't

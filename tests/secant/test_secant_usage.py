@@ -387,6 +387,8 @@ def test_a_state_that_cannot_belong_is_refused_and_nothing_changes():
     v, _, small = new(other_size)
     train(other_size, v, sampler, small, 3)
     strangers["shape"] = small.state_dict()
+    strangers["another version"] = copy.deepcopy(state)
+    del strangers["another version"]["param_groups"][0]["secant"]["numbers"]["model"]["newest"]
     for message, stranger in strangers.items():
         before = tensors_of(optimizer)
         with pytest.raises(ValueError, match=message):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter
 
 import numpy as np
 from torch import Tensor
@@ -87,6 +88,7 @@ def secant_passes(
     seed: int,
     passes: int,
     read: ChunkSampler | Followed | None = None,
+    clock: Callable[[], float] = perf_counter,
 ) -> Iterator[tuple[SecantTO, Tensor, Pass]]:
     """Train; after each pass yield the optimizer, the weights, and how the pass ended.
 
@@ -96,11 +98,12 @@ def secant_passes(
         seed: of the order of the rows.
         passes: over the data.
         read: that order, where it isn't the `sampler`'s.
+        clock: of the seconds of a pass.
     """
     own = dict(settings)
     chunks = own.pop("chunks", CHUNKS)
     read = read or sampler(problem, chunks, seed)
     w = problem.initial().requires_grad_()
     optimizer = SecantTO([w], read, **own)
-    for done in train.passes(problem, optimizer, w, read, passes):
+    for done in train.passes(problem, optimizer, w, read, passes, clock=clock):
         yield optimizer, w, done

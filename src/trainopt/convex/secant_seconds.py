@@ -78,12 +78,10 @@ def _secant(
     problem: Problem, seed: int, passes: int, best: float, target: float
 ) -> tuple[float, float]:
     """Passes and seconds to the target; the judging isn't counted."""
-    seconds, start = 0.0, clock()
-    for count, (_, w, _) in enumerate(secant_passes(problem, {}, seed, passes), 1):
-        seconds += clock() - start
+    runs = secant_passes(problem, {}, seed, passes, clock=clock)
+    for count, (_, w, done) in enumerate(runs, 1):
         if problem.objective(w) - best <= target:
-            return float(count), seconds
-        start = clock()
+            return float(count), done.seconds
     return math.inf, math.inf
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -12,13 +12,16 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from trainopt.convex import train
 from trainopt.convex.problems import Problem
 from trainopt.convex.secant_runs import STARTS as SECANTS
 from trainopt.convex.secant_runs import secant_passes
 from trainopt.convex.svrg import SVRG
+from trainopt.convex.train import Shuffled, begun, steps_of
 from trainopt.harness.optimizers import OPTIMIZERS, Settings
 
 _ROUNDS = 5
+_STEPS = 100
 
 # Seconds of this process alone: others on the machine, which take its time, don't count.
 clock = time.process_time
@@ -41,8 +44,8 @@ def step_seconds(
 ) -> dict[str, float]:
     """The median seconds of a step in one thread, gradient and update together.
 
-    Optimizers take turns, so that all see the machine alike. A round of each lasts about 20 ms; one
-    of SecantTO, whose steps aren't alike, is a run.
+    Optimizers take turns, so that all see the machine alike. A turn is as many passes over the data
+    as have `_STEPS` steps; of SecantTO, whose steps aren't alike, a run.
 
     Args:
         problem: the problem.
@@ -50,65 +53,41 @@ def step_seconds(
         settings: of an optimizer whose steps depend on them, at least.
         passes: of a run.
     """
-    steps = {
-        name: _secant_run(problem, settings.get(name, {}), passes)
-        if name in SECANTS
-        else _rounds(_stepper(problem, name))
-        for name in optimizers
-    }
-    times: dict[str, list[float]] = {name: [] for name in steps}
+    few = math.ceil(_STEPS / steps_of(problem))
+
+    def seconds(name: str) -> float:
+        if name == "svrg":
+            return _svrg(problem, few)
+        if name in SECANTS:
+            *_, (_, _, done) = secant_passes(
+                problem, settings.get(name, {}), 0, passes, clock=clock
+            )
+            return done.seconds / (passes * steps_of(problem))
+        entry = OPTIMIZERS[name]
+        optimizer, w, read = begun(problem, entry, entry.start | {"lr": 1e-3}, 0)
+        *_, done = train.passes(problem, optimizer, w, read, few, clock=clock)
+        return done.seconds / (few * steps_of(problem))
+
+    times: dict[str, list[float]] = {name: [] for name in optimizers}
     with one_thread():
         for _ in range(_ROUNDS):
-            for name, (step, count) in steps.items():
-                times[name].append(_seconds(step) / count)
+            for name, found in times.items():
+                found.append(seconds(name))
     return {name: float(np.median(found)) for name, found in times.items()}
 
 
-def _rounds(step: Callable[[], object]) -> tuple[Callable[[], object], int]:
-    """A round of steps that are alike, and how many there are."""
-    step()
-    count = max(1, min(50, int(0.02 / _seconds(step))))
-
-    def steps() -> None:
-        for _ in range(count):
-            step()
-
-    return steps, count
-
-
-def _secant_run(
-    problem: Problem, settings: Settings, passes: int
-) -> tuple[Callable[[], object], int]:
-    """A run, and how many steps it has."""
-
-    def run() -> None:
-        for _ in secant_passes(problem, settings, 0, passes):
-            pass
-
-    return run, passes * math.ceil(problem.n / problem.batch_size)
-
-
-def _seconds(step: Callable[[], object]) -> float:
-    start = clock()
-    step()
-    return clock() - start
-
-
-def _stepper(problem: Problem, name: str) -> Callable[[], object]:
+def _svrg(problem: Problem, passes: int) -> float:
+    """The same of SVRG, whose steps take two gradients; without its full gradients."""
     w = problem.initial().requires_grad_()
-    rows = problem.batches(torch.Generator().manual_seed(0))[0]
-    if name == "svrg":
-        svrg = SVRG(torch.optim.SGD([w], lr=1e-3))
-        svrg.anchor(lambda: _backward(problem, w, None))
-        return partial(svrg.step, lambda: _backward(problem, w, rows))
-    entry = OPTIMIZERS[name]
-    optimizer = entry.build([("w", w)], entry.start | {"lr": 1e-3})
-
-    def step() -> None:
-        _backward(problem, w, rows)
-        optimizer.step()
-
-    return step
+    svrg, read = SVRG(torch.optim.SGD([w], lr=1e-3)), Shuffled(problem, 0)
+    svrg.anchor(lambda: _backward(problem, w, None))
+    total, steps = 0.0, 0
+    for _ in range(passes):
+        for rows in read:
+            start = clock()
+            svrg.step(partial(_backward, problem, w, rows))
+            total, steps = total + clock() - start, steps + 1
+    return total / steps
 
 
 def _backward(problem: Problem, w: torch.Tensor, rows: torch.Tensor | None) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -139,6 +139,7 @@ def passes(
     read: Read,
     count: int,
     settings: Settings | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Pass]:
     """Train; yield after every pass. Every run that isn't one of a batch of runs is this loop.
 
@@ -149,25 +150,26 @@ def passes(
         read: the rows.
         count: of passes.
         settings: of the optimizer, of which those with a schedule are set at every step.
+        clock: in seconds. What reading the rows takes isn't counted.
     """
     per_pass = steps_of(problem)
     schedules = _schedules(settings or {}, per_pass, per_pass * count)
     group = optimizer.param_groups[0]
     seconds, step = 0.0, 0
     for _ in range(count):
-        for number, rows in enumerate(read, 1):
+        for number, rows in enumerate(map(torch.as_tensor, read), 1):
             last = number == per_pass
             if last:
                 before = w.detach().clone()
-            start = time.perf_counter()
+            start = clock()
             group.update({name: schedule(float(step)) for name, schedule in schedules.items()})
             if "keep_estimate" in group:  # a Trainable Optimizer's
                 group["keep_estimate"] = last
-            (w.grad,) = torch.autograd.grad(problem.loss(w, torch.as_tensor(rows)), w)
+            (w.grad,) = torch.autograd.grad(problem.loss(w, rows), w)
             if last:
                 gradient = w.grad.clone()  # some optimizers write into it
             optimizer.step()
-            seconds += time.perf_counter() - start
+            seconds += clock() - start
             step += 1
         yield Pass(before, gradient, seconds)
 

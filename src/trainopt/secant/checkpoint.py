@@ -156,6 +156,12 @@ class Checkpointed(Optimizer):
         numbers = state_dict["param_groups"][0]["secant"]["numbers"]
         if numbers is None:
             return None
-        run = self._new_run(numbers=numbers)
+        try:
+            run = self._new_run(numbers=numbers)
+        except KeyError as missing:
+            raise ValueError(
+                f"the state dict has no entry {missing}: it is of another version of SecantTO, "
+                "which alone can load it."
+            ) from missing
         copy_vectors(state_dict, run.layout.views(run.vectors))
         return run

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 import trainopt
 from trainopt.advice.cli import advice, advise, spectrum
-from trainopt.convex.cli import convex, init, secant, sensitivity
+from trainopt.convex.cli import convex, init, normalised, secant, sensitivity
 from trainopt.deep.cli import deep
 from trainopt.deep.tasks import TASKS
 from trainopt.errors import refuse
@@ -49,7 +49,8 @@ study = typer.Typer(
     help="The studies behind the claims, with their committed protocols.", no_args_is_help=True
 )
 _STUDIES = (
-    convex, secant, sensitivity, init, scientific, deep, theory, nonconvex, memory, advice, spectrum
+    convex, secant, sensitivity, normalised, init, scientific, deep, theory, nonconvex, memory,
+    advice, spectrum,
 )  # fmt: skip
 for command in _STUDIES:
     study.command()(command)

@@ -1,5 +1,7 @@
 """Runs side by side give the numbers of the optimizers a user builds, run by run."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -26,8 +28,12 @@ def settings_of(entry):
     ]
 
 
-@pytest.mark.parametrize("name", optimizers_of("convex"))
-@pytest.mark.parametrize("problem", ["wine-softmax", "diabetes-ridge"])
+PAIRS = {*itertools.product(optimizers_of("convex"), ["wine-softmax", "diabetes-ridge"])}
+# Softmax leaves cᵀw at rounding's error, whose square this rate divides by.
+PAIRS -= {("rankone-normalised", "wine-softmax")}
+
+
+@pytest.mark.parametrize(("name", "problem"), sorted(PAIRS))
 def test_the_same_numbers_as_one_by_one(name, problem):
     built, entry = build(problem), OPTIMIZERS[name]
     settings = settings_of(entry)

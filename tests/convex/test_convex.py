@@ -23,7 +23,6 @@ from typer.testing import CliRunner
 
 import trainopt
 from trainopt.commands import app
-from trainopt.convex.batched_steps import METHODS
 from trainopt.convex.protocol import read_protocol
 from trainopt.convex.report import verdict
 from trainopt.convex.tables import Results, headline
@@ -38,7 +37,7 @@ from trainopt.harness.world import Unit
 
 COMMITTED = Path(trainopt.__file__).parent / "protocols" / "convex.toml"
 SECANTS = ("secant", "secant-tuned")
-ALL = (*METHODS, *SECANTS)
+ALL = tuple(read_protocol(COMMITTED).spaces)
 CASES = """
 [[problem]]
 name = "iris-softmax"
@@ -102,7 +101,8 @@ def tinier(tmp_path_factory):
 
 def with_optimizers(protocol, names, path):
     """The same protocol for these optimizers only."""
-    path.write_text(f"optimizers = {json.dumps(list(names))}\n{protocol.read_text()}")
+    chosen = f"optimizers = {json.dumps(list(names))}\n"
+    path.write_text(re.sub(r"(?s)optimizers = \[.*?\]\n", chosen, protocol.read_text(), count=1))
     return path
 
 

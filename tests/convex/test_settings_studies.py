@@ -5,34 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from trainopt import TO, Dense, Diagonal, Estimator, Normalised, RankOne
-from trainopt.convex.batched import Batched, train_all
+from trainopt.convex.batched import Batched
 from trainopt.convex.initial import hessian_diagonal, starts
 from trainopt.convex.problems import build
 from trainopt.convex.sensitivity_tables import DECADES
 from trainopt.harness.grid import defaults, learning, rates
 from trainopt.theory.nonconvex import slopes
-
-FORMS = {"diagonal": Diagonal(), "rankone": RankOne(), "full": Dense()}
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_normalised_side_by_side_is_normalised_one_by_one(name):
-    problem = build("wine-softmax")
-    setting = {"lr": 0.05, "lr_schedule": "constant", "alpha": 0.3, "beta": 0.4}
-    setting["beta_schedule"] = "constant"
-    runs = train_all(Batched(problem), f"{name}-normalised", [setting], [3], 2, 0.0)
-    w = problem.initial().requires_grad_()
-    estimator = Estimator([w], FORMS[name], Normalised(0.3, 0.4))
-    optimizer = TO(estimator, lr=0.05)
-    generator, values = torch.Generator().manual_seed(3), [problem.objective(w)]
-    for _ in range(2):
-        for rows in problem.batches(generator):
-            optimizer.zero_grad()
-            problem.loss(w, rows).backward()
-            optimizer.step()
-        values.append(problem.objective(w))
-    np.testing.assert_allclose(runs.suboptimality[0, 0], values, rtol=2e-4)
 
 
 def grid(gaps):

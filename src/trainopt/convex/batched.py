@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from trainopt.convex.batched_steps import METHODS, NORMALISED, Gradient, Method, Rates
+from trainopt.convex.batched_steps import METHODS, Gradient, Method, Rates
 from trainopt.convex.problems import Problem
 from trainopt.harness.optimizers import SCHEDULES, Settings
 
@@ -119,7 +119,7 @@ def train_all(
 
     Args:
         data: the problem.
-        optimizer: a key of `METHODS` or `NORMALISED`.
+        optimizer: a key of `METHODS`.
         settings: values for the optimizer's settings, one dictionary each.
         seeds: of the order of the data.
         passes: budget in passes over the data; an optimizer whose epochs cost more makes fewer.
@@ -127,7 +127,7 @@ def train_all(
         every_epoch: judge after every epoch; otherwise at the end only, and the other entries
             are NaN.
     """
-    method = (METHODS | NORMALISED)[optimizer]
+    method = METHODS[optimizer]
     return train_method(data, method, settings, seeds, passes, best, every_epoch)
 
 

@@ -1,7 +1,7 @@
 """The optimizers as batched functions: one step of many runs side by side.
 
-`bench.optimizers` builds each of them for one run, as a user does; here the same mathematics has a
-leading axis of runs, and every setting is a column with one number per run. A test holds the two
+`harness.optimizers` builds each of them for one run, as a user does; here the same mathematics has
+a leading axis of runs, and every setting is a column with one number per run. A test holds the two
 together.
 """
 
@@ -228,6 +228,9 @@ METHODS: dict[str, Method] = {
     "full": Method(_full_start, _full_step),
     "diagonal": Method(_zeros("a", "b"), _learning(Diagonal(), Rule())),
     "rankone": Method(_rank_one_start, _learning(RankOne(), Rule())),
+    "full-normalised": Method(_full_start, partial(_full_step, normalised=True)),
+    "diagonal-normalised": Method(_zeros("a", "b"), _learning(Diagonal(), Normalised())),
+    "rankone-normalised": Method(_rank_one_start, _learning(RankOne(), Normalised())),
     "alpha0": Method(_zeros("a", "b"), _learning(Diagonal(), Rule(), alpha=Constant(0.0))),
     "fixed-b": Method(_zeros("a", "b"), _learning(Diagonal(), Rule(), beta=FirstStep())),
     "lagged": Method(_zeros("a", "b"), _learning(Diagonal(), Lagged())),
@@ -247,10 +250,4 @@ METHODS: dict[str, Method] = {
     ),
     # An epoch of steps at two gradients each, and the full gradient at its start.
     "svrg": Method(_zeros("anchor", "full"), _svrg, passes=3, anchor=_svrg_anchor),
-}
-# The variants at the rate that no size of the weights upsets.
-NORMALISED: dict[str, Method] = {
-    "diagonal-normalised": Method(_zeros("a", "b"), _learning(Diagonal(), Normalised())),
-    "rankone-normalised": Method(_rank_one_start, _learning(RankOne(), Normalised())),
-    "full-normalised": Method(_full_start, partial(_full_step, normalised=True)),
 }

@@ -108,6 +108,25 @@ def sensitivity(
     say(write_sensitivity(folder))
 
 
+def normalised(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/normalised"),
+    convex: Annotated[
+        Path, typer.Option(help="What `trainopt study convex` wrote: the runs to compare with.")
+    ] = Path("results/convex"),
+) -> None:
+    """The normalised rate beside the paper's, tuned alike on the cases of the convex study.
+
+    The same command goes on where an interrupted one stopped.
+    """
+    from trainopt.convex.normalised import PROTOCOL, run_normalised
+    from trainopt.convex.protocol import read_protocol
+    from trainopt.convex.tables import Results
+
+    results = Results.load(convex, read_protocol())
+    with resumable(out):
+        run_normalised(results, read_protocol(PROTOCOL), out, show=True)
+
+
 def init(
     out: Annotated[
         Path | None,

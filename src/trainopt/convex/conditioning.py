@@ -13,6 +13,7 @@ from trainopt.convex.optimum import optimum
 from trainopt.convex.problems import Problem
 from trainopt.convex.protocol import Case
 from trainopt.data.sources import SOURCES
+from trainopt.errors import InputError
 
 # Up to this many weights all eigenvalues are computed; beyond, the smallest is bounded by l2.
 _DENSE = 2000
@@ -85,3 +86,20 @@ def spectrum(problem: Problem, weights: NDArray[np.float64]) -> tuple[float, flo
     start = np.ones(d)
     (high,) = eigsh(operator, k=1, which="LA", v0=start, return_eigenvectors=False)
     return problem.l2, float(high)
+
+
+def check_optimum(problem: Problem, facts: dict[str, Any]) -> None:
+    """Make sure that a study's w* and F* are this problem's, to well below what a run can reach.
+
+    Not by fingerprint: features that are computed differ by rounding between machines.
+
+    Raises:
+        InputError: they are not.
+    """
+    w = torch.tensor(facts["weights"], dtype=torch.float64).reshape(problem.shape)
+    above = problem.full_gradient(w).square().sum().item() / (2 * problem.l2)
+    if max(above, abs(problem.objective(w) - facts["best"])) >= 1e-13:
+        raise InputError(
+            f"The data of {problem.name} aren't those of the convex study: run `trainopt study "
+            "convex` on this machine first, and give its folder with --convex."
+        )

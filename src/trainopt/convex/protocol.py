@@ -126,8 +126,9 @@ class Protocol:
 def read_protocol(path: Path | None = None, quick: bool = False) -> Protocol:
     """Read a protocol, the committed one by default; with `quick`, its small version.
 
-    One that `extends` a committed one has cases of its own, and takes what else it doesn't say from
-    that; one with `optimizers` runs those only.
+    One that `extends` a committed one takes what it doesn't say from that. With the same cases it
+    is the same protocol, with its digest, for other optimizers. One with `optimizers` runs those
+    only.
 
     Raises:
         InputError: there is no such file, or something in it isn't known.
@@ -136,7 +137,9 @@ def read_protocol(path: Path | None = None, quick: bool = False) -> Protocol:
         if "extends" not in table:
             return _protocol(table, quick)
         with protocol_table(None, table["extends"]) as base:
-            return _protocol(_without(base, ("problem", "quick")) | table, quick)
+            if "problem" in table:
+                return _protocol(_without(base, ("problem", "quick")) | table, quick)
+            return _protocol(base | _without(table, ("extends",)), quick)
 
 
 def check_optimizers(manifest: dict[str, Any], protocol: Protocol, folder: Path) -> None:

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from trainopt.convex.batched import Batched, train_all
 from trainopt.convex.batched_steps import METHODS
+from trainopt.convex.conditioning import check_optimum
+from trainopt.convex.names import NORMALISED
 from trainopt.convex.problems import Problem
 from trainopt.convex.protocol import Case
 from trainopt.convex.secant_ablations import run_ablations
 from trainopt.convex.secant_runs import sampler, train_secant
 from trainopt.convex.secant_seconds import run_seconds
 from trainopt.convex.tables import Results, best_settings
-from trainopt.errors import InputError
 from trainopt.harness.folder import write_manifest, writing
 from trainopt.harness.growing import Growing
 from trainopt.harness.palette import TITLES
@@ -56,7 +57,9 @@ def _in_chunks(optimizer: str) -> Variant:
 
 # In the order in which they are run: what matters most comes first, Full-TO, the dearest, last.
 _FIRST = ("adam", "schedulefree-sgd", "momentum")
-_REST = sorted(set(METHODS) - set(_FIRST), key=lambda name: (name == "full", name == "svrg", name))
+_REST = sorted(
+    set(METHODS) - {*_FIRST, *NORMALISED}, key=lambda name: (name == "full", name == "svrg", name)
+)
 VARIANTS = (
     _secant(8),
     _secant(4),
@@ -140,11 +143,7 @@ def _runs(convex: Results, variant: Variant, case: Case) -> Iterator[dict[str, A
     """A row for every search, seed and pass."""
     facts = convex.manifest["problems"][case.name]
     problem = case.problem()
-    if not _is_optimum(problem, facts):
-        raise InputError(
-            f"The data of {case.name} aren't those of the convex study: run `trainopt study "
-            "convex` on this machine first, and give its folder with --convex."
-        )
+    check_optimum(problem, facts)
     seeds, best = range(convex.protocol.seeds), facts["best"]
     if variant.tuned is None:
         found = train_secant(problem, [{"chunks": variant.chunks}], seeds, case.passes, best)
@@ -163,13 +162,3 @@ def _runs(convex: Results, variant: Variant, case: Case) -> Iterator[dict[str, A
                     "passes": epoch * found.passes,
                     "suboptimality": float(value),
                 }
-
-
-def _is_optimum(problem: Problem, facts: dict[str, Any]) -> bool:
-    """Whether the study's w* and F* are this problem's, to well below what a run can reach.
-
-    Not by fingerprint: features that are computed differ by rounding between machines.
-    """
-    w = torch.tensor(facts["weights"], dtype=torch.float64).reshape(problem.shape)
-    above = problem.full_gradient(w).square().sum().item() / (2 * problem.l2)
-    return bool(max(above, abs(problem.objective(w) - facts["best"])) < 1e-13)

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from trainopt.convex.batched import Batched, train_all
-from trainopt.convex.batched_steps import NORMALISED
 from trainopt.convex.conditioning import facts
+from trainopt.convex.names import NORMALISED
 from trainopt.convex.protocol import Case, sizes
 from trainopt.errors import InputError
 from trainopt.harness.folder import write_manifest, writing
@@ -26,7 +26,7 @@ BETA = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0)
 LR = (3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 SCHEDULES = ("constant", "exponential")
 SEEDS = (0, 1)
-OPTIMIZERS = ("diagonal", "rankone", "full", *NORMALISED)
+OPTIMIZERS = (*NORMALISED.values(), *NORMALISED)
 
 MOST_FULL = 200  # weights; beyond, the grid of Full-TO takes hours
 _MEMORY = 1e7  # bytes of state that run side by side: more than a cache holds is slower

@@ -6,17 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from trainopt.convex.names import NORMALISED
 from trainopt.harness import grid as grids
 from trainopt.harness import palette
 from trainopt.harness.folder import write_whole
 from trainopt.harness.grid import Measure
 from trainopt.harness.markdown import markdown
 
-TITLES = {
-    f"{name}{rule}": f"{palette.TITLES[name]}{words}"
-    for name in ("diagonal", "rankone", "full")
-    for rule, words in (("", ""), ("-normalised", ", normalised"))
-}
+TITLES = {name: palette.TITLES[name] for pair in NORMALISED.items() for name in reversed(pair)}
 _MOST = 5.0  # decades that a diverged run counts as
 
 
@@ -54,16 +51,18 @@ def write_sensitivity(out: Path) -> str:
 
 def verdict(defaults: pd.DataFrame, learning: pd.DataFrame) -> str:
     """What was found, in sentences made from the two tables."""
-    plain = defaults[~defaults.optimizer.str.endswith("-normalised")]
+    plain = defaults[~defaults.optimizer.isin(list(NORMALISED))]
     sentences = grids.default_words(plain, DECADES, TITLES)
     lowest = learning[["with_A", "without"]].min(axis=1)
     best = learning.assign(best=lowest).pivot_table(
         index="problem", columns="optimizer", values="best", observed=True
     )
-    for name in (each for each in best if f"{each}-normalised" in best):
-        change = (best[f"{name}-normalised"] - best[name]).dropna()
+    for name, plain in sorted(NORMALISED.items()):
+        if name not in best:
+            continue
+        change = (best[name] - best[plain]).dropna()
         sentences.append(
-            f"The normalised rate's best setting of {TITLES[str(name)]} ends lower than the plain "
+            f"The normalised rate's best setting of {TITLES[plain]} ends lower than the plain "
             f"rate's by more than 0.1 decades on {int((change < -0.1).sum())} of {len(change)} "
             f"cases, and higher on {int((change > 0.1).sum())}."
         )

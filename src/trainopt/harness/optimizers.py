@@ -18,11 +18,13 @@ from torch.optim import Optimizer
 
 from trainopt.errors import InputError, did_you_mean
 from trainopt.estimated import Estimated
+from trainopt.forms import Dense, Diagonal, Form, RankOne
 from trainopt.harness.ablations import AveragedSGD, FirstStep, LaggedDiagonalTO
 from trainopt.harness.combined import Combined
 from trainopt.harness.names import BASELINE, DEFAULT, OPTIMIZER_TITLES, optimizers_of
 from trainopt.harness.names import OPTIMIZERS as NAMES
-from trainopt.optim import DiagonalTO, FullTO, RankOneTO
+from trainopt.learning import Normalised
+from trainopt.optim import TO, DiagonalTO, Estimator, FullTO, RankOneTO
 from trainopt.schedules import Constant, Cosine, Exponential, InverseTime, Schedule
 from trainopt.secant import ChunkSampler, Plan, SecantTO
 
@@ -49,8 +51,9 @@ def _range(low: float, high: float) -> BaseDistribution:
 
 
 # What a comparison of a linear problem searches. α times ‖w‖² must stay below 2; of Diagonal-TO, α
-# times wᵢ², which allows a larger α. Averages that 1 would switch off or break end before it. TO
-# alone has averages that may lengthen with time, as its theory wants: β ~ 1/t.
+# times wᵢ², which allows a larger α; of the normalised rate, α + β. Averages that 1 would switch
+# off or break end before it. TO alone has averages that may lengthen with time, as its theory
+# wants: β ~ 1/t.
 _SPACE: dict[str, BaseDistribution] = {
     "lr": _range(1e-3, 30.0),
     "lr_schedule": CategoricalDistribution(["constant", "inverse", "exponential"]),
@@ -76,10 +79,13 @@ _START: Settings = {
     "one_minus_beta1": 0.1, "one_minus_momentum": 0.1, "one_minus_alpha": 0.01,
     "weight_decay": 1e-4, "eta": 3.0,
 }  # fmt: skip
-_START_LR = {
-    "adam": 0.01, "adam-constant": 0.01, "adamw": 0.01, "momentum": 0.01, "rmsprop": 0.01,
-    "schedulefree-sgd": 1.0, "schedulefree-adamw": 0.01,
-}  # fmt: skip
+_START_OF: dict[str, Settings] = {
+    "diagonal-normalised": {"alpha": 1e-4},  # α/wᵢ² is large where a weight is near 0
+    "schedulefree-sgd": {"lr": 1.0},
+} | {
+    name: {"lr": 0.01}
+    for name in ("adam", "adam-constant", "adamw", "momentum", "rmsprop", "schedulefree-adamw")
+}
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ class Entry:
     @property
     def start(self) -> Settings:
         """The settings that a comparison of a linear problem tries first."""
-        starts = _START | {"lr": _START_LR.get(self.name, _START["lr"])}
+        starts = _START | _START_OF.get(self.name, {})
         return {setting: starts[setting] for setting in self.settings}
 
     @property
@@ -216,6 +222,10 @@ def _plain(make: Callable[..., Optimizer], named: Named, lr: float, **own: Any) 
     return make([p for _, p in named], lr=lr, **own)
 
 
+def _normalised(form: Form, named: Named, lr: float, alpha: float, beta: float) -> Optimizer:
+    return TO(Estimator([p for _, p in named], form, Normalised(alpha, beta)), lr=lr)
+
+
 def _secant(named: Named, plan: ChunkSampler | Plan) -> Optimizer:
     return SecantTO([p for _, p in named], plan)
 
@@ -292,6 +302,9 @@ _MADE: dict[str, tuple[Callable[..., Optimizer], Direction]] = {
     "full": (partial(_plain, FullTO), _learned),
     "diagonal": (partial(_plain, DiagonalTO), _learned),
     "rankone": (partial(_plain, RankOneTO), _learned),
+    "full-normalised": (partial(_normalised, Dense()), _learned),
+    "diagonal-normalised": (partial(_normalised, Diagonal()), _learned),
+    "rankone-normalised": (partial(_normalised, RankOne()), _learned),
     # With α = 0 nothing is learned in A, and all three variants are this one.
     BASELINE: (partial(_plain, partial(DiagonalTO, alpha=0.0)), _learned),
     # Diagonal-TO with a part removed: b stays the first gradient; the estimate from before the

@@ -28,6 +28,7 @@ SUMMARIES = {
         "How much α, β and γ matter to deep tasks",
         "deep.sensitivity_tables:write_deep_sensitivity",
     ),
+    "normalised": ("The normalised rate", "convex.normalised_tables:write_normalised"),
     "init": ("Where A and b start", "convex.initial:write_initial"),
     "init-deep": ("Where A and b start in deep tasks", "deep.initial:write_deep_initial"),
     "nonconvex": ("The non-convex rate", "theory.nonconvex:write_nonconvex"),

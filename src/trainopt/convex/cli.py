@@ -119,12 +119,15 @@ def normalised(
     The same command goes on where an interrupted one stopped.
     """
     from trainopt.convex.normalised import PROTOCOL, run_normalised
+    from trainopt.convex.normalised_tables import write_beside
     from trainopt.convex.protocol import read_protocol
     from trainopt.convex.tables import Results
+    from trainopt.harness.terminal import say
 
     results = Results.load(convex, read_protocol())
     with resumable(out):
         run_normalised(results, read_protocol(PROTOCOL), out, show=True)
+    say(write_beside(out, results))
 
 
 def init(

@@ -22,7 +22,7 @@ def page_cells(summary: pd.DataFrame) -> Cells:
     rows = []
     for name, row in summary.set_index("optimizer").iterrows():
         rank = row["rank:final"]
-        cells = [cell.replace("-", "−") for cell in _verdicts(row, references)]
+        cells = _verdicts(row, references)
         rows.append([TITLES[str(name)], *cells, "–" if math.isnan(rank) else f"{rank:.1f}"])
     return [*columns, "mean rank"], rows
 
@@ -34,7 +34,7 @@ def _verdicts(row: pd.Series[float], references: Sequence[str]) -> list[str]:
         counts = row[[f"{verdict}:{reference}" for verdict in ("win", "tie", "loss")]]
         counts.index = pd.Index(["win", "tie", "loss"])
         cells.append("–" if counts.isna().any() else counts_text(counts))
-        cells.append(_signed(row[f"difference:{reference}"]))
+        cells.append(signed(row[f"difference:{reference}"]))
     return cells
 
 
@@ -57,13 +57,24 @@ def ends_cells(results: Results) -> Cells:
         rows.append([case, *map(_end, [*own, *medians.loc[case, peers]])])
     counts = []
     for name in peers:
-        both = finals[finals.optimizer.isin(["secant", name])]
-        tests = t_and_wilcoxon(resamples=2)  # of the intervals any do
-        level = results.protocol.level
-        verdicts = compared(both, name, level, tests, value="final")
+        verdicts = versus(finals, "secant", name, results.protocol.level)
         counts.append(counts_text(counted(verdicts).loc["secant"]))
     last = ["SecantTO's wins / ties / losses", "", "", *counts]
     return ["problem", "SecantTO", "worst seed", *(TITLES[name] for name in peers)], [*rows, last]
+
+
+def versus(finals: pd.DataFrame, name: str, reference: str, level: float) -> pd.DataFrame:
+    """One optimizer against another on the cases that both have: the columns of `compared`.
+
+    Args:
+        finals: columns case, optimizer, seed, final and loss, of any optimizers.
+        name: of the one.
+        reference: of the other.
+        level: of the tests, corrected over the cases.
+    """
+    both = finals[finals.optimizer.isin([name, reference])]
+    tests = t_and_wilcoxon(resamples=2)  # verdicts come from p: of the intervals any do
+    return compared(both, reference, level, tests, problem="problem", value="final")
 
 
 def _end(value: float) -> str:
@@ -72,7 +83,8 @@ def _end(value: float) -> str:
     return f"{value:.1f}".replace("-", "−") if math.isfinite(value) else "∞"
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A difference in decades."""
     if math.isnan(value):
         return "–"
-    return f"{value:+.2f}" if math.isfinite(value) else "+∞"
+    return f"{value:+.2f}".replace("-", "−").replace("inf", "∞")

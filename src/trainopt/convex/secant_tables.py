@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from trainopt.convex.documents import versus
 from trainopt.convex.protocol import read_protocol
 from trainopt.convex.secant import CHUNKED, SECANTS, VARIANTS
 from trainopt.convex.secant_runs import STARTS, UNTUNED
@@ -17,7 +18,7 @@ from trainopt.harness.folder import read_manifest, write_whole
 from trainopt.harness.markdown import Cells, markdown
 from trainopt.harness.page import Report, Section, write_page
 from trainopt.harness.palette import TITLES
-from trainopt.harness.statistics import compared, counted, counts_text, t_and_wilcoxon
+from trainopt.harness.statistics import counted, counts_text
 from trainopt.harness.terminal import show_report
 
 # The columns of the table of cases.
@@ -67,10 +68,7 @@ def comparisons(finals: pd.DataFrame, level: float) -> pd.DataFrame:
     for name, reference in pairs:
         if name not in there:
             continue
-        both = finals[finals.optimizer.isin([name, reference])]
-        # Counts come from tests: of the intervals any do.
-        tests = t_and_wilcoxon(resamples=2)
-        verdicts = compared(both, reference, level, tests, value="final")
+        verdicts = versus(finals, name, reference, level)
         counts = counted(verdicts).loc[name]
         rows.append(
             {"optimizer": name, "reference": reference, "problems": len(verdicts)}

@@ -1,0 +1,124 @@
+"""The normalised rate against the paper's, by the measures and tests of the convex study."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from trainopt.convex.documents import signed, versus
+from trainopt.convex.names import NORMALISED
+from trainopt.convex.protocol import read_protocol
+from trainopt.convex.tables import Results
+from trainopt.harness.folder import write_whole
+from trainopt.harness.markdown import Cells, markdown
+from trainopt.harness.palette import TITLES
+from trainopt.harness.statistics import counted, counts_text
+
+# What both rates are compared with, besides each other.
+PEERS = ("alpha0", "adam")
+
+
+def write_normalised(out: Path) -> str:
+    """Write comparison.csv (case by case) and summary.md; return the text.
+
+    Raises:
+        InputError: there is no folder `convex` of the convex study beside `out`.
+    """
+    return write_beside(out, Results.load(out.resolve().parent / "convex", read_protocol()))
+
+
+def write_beside(out: Path, convex: Results) -> str:
+    """The same beside any folder of the convex study."""
+    both = joined(convex, pd.read_parquet(out / "runs.parquet"))
+    comparison = comparisons(both.finals, convex.protocol.level)
+    comparison.to_csv(out / "comparison.csv", index=False, float_format="%.5g")
+    table = totals(comparison, both.main)
+    text = f"{verdict(table)}\n\n{markdown(cells(table))}\n"
+    write_whole(out / "summary.md", text.encode())
+    return text
+
+
+def joined(convex: Results, runs: pd.DataFrame) -> Results:
+    """The convex study's runs of the paper's rate and its peers, with those of the normalised."""
+    there = convex.runs[convex.runs.optimizer.isin([*NORMALISED.values(), *PEERS])]
+    return replace(convex, runs=pd.concat([there, runs], ignore_index=True))
+
+
+def comparisons(finals: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Each variant at both rates against its peers, and the normalised against the paper's.
+
+    All on the cases that the normalised one has: the columns of `compared`, and reference.
+    """
+    pieces = []
+    for name, plain in NORMALISED.items():
+        cases = finals[finals.optimizer == name].problem.unique()
+        part = finals[finals.problem.isin(cases)]
+        pairs = [*product((plain, name), PEERS), (name, plain)]
+        for each, reference in pairs if len(cases) else ():
+            pieces.append(versus(part, each, reference, level).assign(reference=reference))
+    table: pd.DataFrame = pd.concat(pieces, ignore_index=True)
+    return table
+
+
+def totals(comparison: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """A row per optimizer and reference: cases, win, tie, loss, decades, and diverged.
+
+    Decades: the median over cases of the mean difference, negative is lower. Diverged: the share of
+    the optimizer's runs on those cases whose final is infinite.
+    """
+    rows = []
+    for (name, reference), part in comparison.groupby(["optimizer", "reference"], sort=False):
+        own = runs[(runs.optimizer == name) & runs.problem.isin(part.problem)]
+        counts = counted(part).loc[str(name)]
+        rows.append(
+            {"optimizer": name, "reference": reference, "problems": len(part)}
+            | {kind: int(counts[kind]) for kind in ("win", "tie", "loss")}
+            | {
+                "decades": float(counts["difference"]),
+                "diverged": float(np.isinf(own.final).mean()),
+            }
+        )
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def verdict(table: pd.DataFrame) -> str:
+    """What the table decides, in sentences made from it: the verdict first."""
+    rows = [row for row in table.to_dict("records") if row["optimizer"] in NORMALISED]
+    rows = [row for row in rows if row["reference"] == NORMALISED[row["optimizer"]]]
+    better = [TITLES[row["reference"]] for row in rows if row["win"] > row["loss"]]
+    decided = (
+        f"The normalised rate is the better default of {' and '.join(better)}"
+        if better
+        else "The paper's rate is the default"
+    )
+    words = [
+        f"{TITLES[row['reference']]} {row['win']}, {row['tie']} and {row['loss']} of "
+        f"{row['problems']} cases, {signed(row['decades'])} decades in the median"
+        for row in rows
+    ]
+    return (
+        f"{decided}. The normalised rate wins, ties and loses against it, each tuned with its own "
+        f"searches: {'; '.join(words)}."
+    )
+
+
+def cells(table: pd.DataFrame) -> Cells:
+    """The table as texts, a row per optimizer."""
+    columns = ["optimizer", "problems", "vs the paper's rate", "decades"]
+    for peer in PEERS:
+        columns += [f"vs {TITLES[peer]}", "decades"]
+    rows = []
+    for name, part in table.groupby("optimizer", sort=False):
+        against = {row["reference"]: row for _, row in part.iterrows()}
+        first = part.iloc[0]
+        row = [TITLES[str(name)], str(first["problems"])]
+        for reference in (NORMALISED.get(str(name)), *PEERS):
+            found = against.get(reference)
+            row += ["–", "–"] if found is None else [counts_text(found), signed(found["decades"])]
+        rows.append([*row, f"{100 * first['diverged']:.0f} %"])
+    return [*columns, "runs that diverge"], rows

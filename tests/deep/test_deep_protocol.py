@@ -12,14 +12,15 @@ from trainopt.harness.names import optimizers_of
 from trainopt.harness.optimizers import OPTIMIZERS
 
 COMMITTED = Path(trainopt.__file__).parent / "protocols" / "deep.toml"
+NORMALISED = COMMITTED.with_name("normalised-deep.toml")
 
 
-def test_the_committed_protocol():
-    protocol = read_protocol(COMMITTED)
-    assert set(read_protocol(COMMITTED, size="gpu").tasks) == set(TASKS)
+@pytest.mark.parametrize("path", [COMMITTED, NORMALISED], ids=lambda path: path.stem)
+def test_the_committed_protocols(path):
+    protocol = read_protocol(path)
+    assert set(read_protocol(path, size="gpu").tasks) == set(TASKS)
     assert set(protocol.tasks) == set(TASKS) - {"resnet18"}
     assert protocol.seeds >= 3
-    assert set(protocol.spaces) == set(optimizers_of("deep"))
     for name, start in protocol.starts.items():
         space = protocol.spaces[name]
         assert set(start) == set(space)
@@ -31,13 +32,28 @@ def test_the_committed_protocol():
     for budget in protocol.budgets:
         assert {protocol.reference, protocol.baseline} <= set(budget.optimizers)
         assert budget.plan.marks[-1] == budget.plan.steps
-    quick = read_protocol(COMMITTED, quick=True)
+    quick = read_protocol(path, quick=True)
     assert quick.trials < protocol.trials
     assert quick.digest != protocol.digest
     assert all(
         small.plan.steps < full.plan.steps
         for small, full in zip(quick.budgets, protocol.budgets, strict=True)
     )
+
+
+def test_every_optimizer_is_in_a_committed_protocol():
+    there = [set(read_protocol(path).spaces) for path in (COMMITTED, NORMALISED)]
+    assert set.union(*there) == set(optimizers_of("deep"))
+
+
+def test_a_protocol_takes_what_it_does_not_say_from_the_one_it_extends():
+    one, other = read_protocol(COMMITTED), read_protocol(NORMALISED)
+    assert (one.trials, one.seeds, one.level) == (other.trials, other.seeds, other.level)
+    for name in ("diagonal", "rankone", "alpha0", "adamw"):
+        assert other.spaces[name] == one.spaces[name]
+        assert other.starts[name] == one.starts[name]
+    assert other.spaces["diagonal-normalised"]["alpha"].high == 1.0
+    assert other.digest != one.digest
 
 
 def test_fewer_tasks_optimizers_and_trials():

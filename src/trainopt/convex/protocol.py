@@ -24,6 +24,7 @@ from trainopt.harness.protocol_file import (
     check_named,
     digest_of,
     distribution,
+    extended,
     protocol_table,
     settings_of,
 )
@@ -138,8 +139,8 @@ def read_protocol(path: Path | None = None, quick: bool = False) -> Protocol:
             return _protocol(table, quick)
         with protocol_table(None, table["extends"]) as base:
             if "problem" in table:
-                return _protocol(_without(base, ("problem", "quick")) | table, quick)
-            return _protocol(base | _without(table, ("extends",)), quick)
+                return _protocol(extended(table, _without(base, ("problem", "quick"))), quick)
+            return _protocol(_without(extended(table, base), ("extends",)), quick)
 
 
 def check_optimizers(manifest: dict[str, Any], protocol: Protocol, folder: Path) -> None:

@@ -22,6 +22,7 @@ from trainopt.harness.protocol_file import (
     check_named,
     digest_of,
     distribution,
+    extended,
     protocol_table,
     settings_of,
 )
@@ -165,13 +166,18 @@ class Protocol:
 def read_protocol(path: Path | None = None, *, size: Size = "cpu", quick: bool = False) -> Protocol:
     """Read a protocol, the committed one by default, for one size; with `quick`, its small version.
 
+    One that `extends` a committed one takes what it doesn't say from that.
+
     Raises:
         InputError: there is no such file, or something in it is missing or isn't known.
     """
     if size not in get_args(Size):
         raise InputError(f"The size is {size}: give one of {', '.join(get_args(Size))}.")
     with protocol_table(path, "deep") as table:
-        return _protocol(table, size, quick)
+        if "extends" not in table:
+            return _protocol(table, size, quick)
+        with protocol_table(None, table.pop("extends")) as base:
+            return _protocol(extended(table, base), size, quick)
 
 
 def _protocol(table: dict[str, Any], size: Size, quick: bool) -> Protocol:

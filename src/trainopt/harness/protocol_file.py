@@ -62,6 +62,15 @@ def protocol_table(path: Path | None, name: str) -> Iterator[dict[str, Any]]:
         raise InputError(f"{source} {fault}") from None
 
 
+def extended(table: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """What a protocol says, and from the one that it `extends` what it doesn't.
+
+    The parts [x_of], which are about single optimizers, have what both say.
+    """
+    joined = {name: base[name] | part for name, part in table.items() if name.endswith("_of")}
+    return base | table | joined
+
+
 class Fault(ValueError):
     """What is wrong in a protocol, as the end of a sentence that begins with the file."""
 

@@ -23,11 +23,14 @@ from typer.testing import CliRunner
 
 import trainopt
 from trainopt.commands import app
+from trainopt.convex.normalised import PROTOCOL, run_normalised
+from trainopt.convex.normalised_tables import write_beside
 from trainopt.convex.protocol import read_protocol
 from trainopt.convex.report import verdict
 from trainopt.convex.tables import Results, headline
 from trainopt.convex.world import Convex
 from trainopt.errors import InputError
+from trainopt.harness.names import NORMALISED
 from trainopt.harness.provenance import commands
 from trainopt.harness.run import run
 from trainopt.harness.search import best_of, finished, score
@@ -36,6 +39,7 @@ from trainopt.harness.storage import shared_storage
 from trainopt.harness.world import Unit
 
 COMMITTED = Path(trainopt.__file__).parent / "protocols" / "convex.toml"
+ROOT = Path(__file__).parents[2]
 SECANTS = ("secant", "secant-tuned")
 ALL = tuple(read_protocol(COMMITTED).spaces)
 CASES = """
@@ -260,6 +264,43 @@ def test_a_protocol_takes_what_it_does_not_say_from_the_one_it_extends(tinier, t
     assert (new.main, new.seeds, new.level) == (committed.main, committed.seeds, committed.level)
     assert new.own["adam"] == committed.own["adam"]
     assert new.digest != committed.digest
+
+
+def test_other_optimizers_on_the_same_cases_are_the_same_protocol():
+    committed = read_protocol(COMMITTED)
+    normalised = read_protocol(PROTOCOL)
+    assert set(NORMALISED).isdisjoint(committed.spaces)
+    assert set(normalised.spaces) == set(NORMALISED)
+    assert (normalised.cases, normalised.digest) == (committed.cases, committed.digest)
+    kept = json.loads((ROOT / "results" / "convex" / "run.json").read_text())
+    assert (committed.digest, committed.own) == (kept["protocol"], kept["optimizers"])
+
+
+def test_the_normalised_rate_is_compared_with_the_runs_that_are_there(whole, tiny, tmp_path):
+    convex, out = Results.load(whole, read_protocol(tiny)), tmp_path / "out"
+    protocol = read_protocol(with_optimizers(tiny, NORMALISED, tmp_path / "three.toml"))
+    run_normalised(convex, protocol, out, show=False)
+    sizes = {"diabetes-ridge": 4, "iris-softmax": 6}
+    assert_whole(out, sizes, searches=2, seeds=8, methods=NORMALISED)
+    before = tables(out)["trials"]
+    (out / "trials.log").unlink()
+    run_normalised(convex, protocol, out, show=False)  # nothing is left to do
+    pd.testing.assert_frame_equal(tables(out)["trials"], before)
+    text = write_beside(out, convex)
+    assert (out / "summary.md").read_text() == text
+    # One of the numbers, from the runs themselves.
+    ends = []
+    for folder, name in ((out, "full-normalised"), (whole, "full")):
+        runs = pd.read_parquet(folder / "runs.parquet")
+        last = runs[(runs.budget == 4) & (runs.passes == 6) & (runs.problem == "diabetes-ridge")]
+        last = last[last.optimizer == name]
+        ends.append(np.log10(last.suboptimality).groupby(last.seed).mean())
+    found = pd.read_csv(out / "comparison.csv").set_index(["optimizer", "reference", "problem"])
+    difference = found.loc[("full-normalised", "full", "diabetes-ridge")].difference
+    assert difference == pytest.approx((ends[0] - ends[1]).mean(), rel=1e-4)
+    other = replace(protocol, digest="another")
+    with pytest.raises(InputError, match="of another protocol: give its folder"):
+        run_normalised(convex, other, tmp_path / "other", show=False)
 
 
 def test_untuned_secant_to_has_its_defaults(whole, tiny):

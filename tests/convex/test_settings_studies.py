@@ -5,11 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
+from trainopt.convex import normalised_tables
 from trainopt.convex.batched import Batched
 from trainopt.convex.initial import hessian_diagonal, starts
 from trainopt.convex.problems import build
 from trainopt.convex.sensitivity_tables import DECADES
 from trainopt.harness.grid import defaults, learning, rates
+from trainopt.harness.markdown import markdown
 from trainopt.theory.nonconvex import slopes
 
 
@@ -43,6 +45,36 @@ def test_regret_and_what_A_adds():
     gains = learning(gaps, DECADES).set_index("problem")
     assert gains.gain.to_dict() == {"x": 1.0, "y": -0.5}
     assert gains.alpha["x"] == 0.01
+
+
+def finals(shifts):
+    """Twelve seeds on case x, with a mean of −2 and these shifts by optimizer."""
+    noise = np.random.default_rng(0).normal(size=12) / 100
+    return pd.DataFrame(
+        {"problem": "x", "optimizer": name, "seed": seed, "final": -2 + shift * (1 + noise[seed])}
+        | {"loss": 1.0, "search": 0}
+        for name, shift in shifts.items()
+        for seed in range(12)
+    )
+
+
+@pytest.mark.parametrize(
+    ("shift", "row", "verdict"),
+    [
+        (-1.0, "1 / 0 / 0 | −1.00", "The normalised rate is the better default of Diagonal-TO. "),
+        (0.0, "0 / 1 / 0 | +0.00", "The paper's rate is the default. "),
+        (0.5, "0 / 0 / 1 | +0.50", "The paper's rate is the default. "),
+        (np.inf, "0 / 0 / 1 | +∞", "The paper's rate is the default. "),
+    ],
+)
+def test_the_table_decides_which_rate_is_the_default(shift, row, verdict):
+    ends = finals({"diagonal": 0.0, "diagonal-normalised": shift, "alpha0": 0.0, "adam": -0.5})
+    table = normalised_tables.totals(normalised_tables.comparisons(ends, 0.05), ends)
+    lines = markdown(normalised_tables.cells(table)).splitlines()[2:]
+    assert lines[0] == "| Diagonal-TO | 1 | – | – | 0 / 1 / 0 | +0.00 | 0 / 0 / 1 | +0.50 | 0 % |"
+    assert lines[1].startswith(f"| Diagonal-TO, normalised | 1 | {row} | ")
+    assert lines[1].endswith("| 100 % |" if np.isinf(shift) else "| 0 % |")
+    assert normalised_tables.verdict(table).startswith(verdict)
 
 
 def test_the_hessians_diagonal_is_that_of_the_dense_one():

@@ -64,7 +64,7 @@ def ends_cells(results: Results) -> Cells:
 
 
 def versus(finals: pd.DataFrame, name: str, reference: str, level: float) -> pd.DataFrame:
-    """One optimizer against another on the cases that both have: the columns of `compared`.
+    """One optimizer against another on the cases that both have: `compared`, without intervals.
 
     Args:
         finals: columns case, optimizer, seed, final and loss, of any optimizers.
@@ -73,8 +73,10 @@ def versus(finals: pd.DataFrame, name: str, reference: str, level: float) -> pd.
         level: of the tests, corrected over the cases.
     """
     both = finals[finals.optimizer.isin([name, reference])]
-    tests = t_and_wilcoxon(resamples=2)  # verdicts come from p: of the intervals any do
-    return compared(both, reference, level, tests, problem="problem", value="final")
+    tests = t_and_wilcoxon(resamples=2)  # which is enough for p
+    found = compared(both, reference, level, tests, problem="problem", value="final")
+    table: pd.DataFrame = found.drop(columns=["low", "high"])
+    return table
 
 
 def _end(value: float) -> str:

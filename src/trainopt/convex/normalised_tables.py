@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from trainopt.convex.documents import signed, versus
-from trainopt.convex.names import NORMALISED
 from trainopt.convex.protocol import read_protocol
 from trainopt.convex.tables import Results
 from trainopt.harness.folder import write_whole
 from trainopt.harness.markdown import Cells, markdown
+from trainopt.harness.names import NORMALISED
 from trainopt.harness.palette import TITLES
 from trainopt.harness.statistics import counted, counts_text
 

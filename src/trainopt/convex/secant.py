@@ -15,7 +15,6 @@ from torch import Tensor
 from trainopt.convex.batched import Batched, train_all
 from trainopt.convex.batched_steps import METHODS
 from trainopt.convex.conditioning import check_optimum
-from trainopt.convex.names import NORMALISED
 from trainopt.convex.problems import Problem
 from trainopt.convex.protocol import Case
 from trainopt.convex.secant_ablations import run_ablations
@@ -24,6 +23,7 @@ from trainopt.convex.secant_seconds import run_seconds
 from trainopt.convex.tables import Results, best_settings
 from trainopt.harness.folder import write_manifest, writing
 from trainopt.harness.growing import Growing
+from trainopt.harness.names import NORMALISED
 from trainopt.harness.palette import TITLES
 from trainopt.harness.progress import Progress
 from trainopt.harness.provenance import MADE_BY

@@ -13,11 +13,11 @@ import pandas as pd
 
 from trainopt.convex.batched import Batched, train_all
 from trainopt.convex.conditioning import facts
-from trainopt.convex.names import NORMALISED
 from trainopt.convex.protocol import Case, sizes
 from trainopt.errors import InputError
 from trainopt.harness.folder import write_manifest, writing
 from trainopt.harness.growing import Growing
+from trainopt.harness.names import NORMALISED
 from trainopt.harness.optimizers import Settings
 from trainopt.harness.progress import Progress
 

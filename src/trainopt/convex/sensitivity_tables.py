@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from trainopt.convex.names import NORMALISED
 from trainopt.harness import grid as grids
 from trainopt.harness import palette
 from trainopt.harness.folder import write_whole
 from trainopt.harness.grid import Measure
 from trainopt.harness.markdown import markdown
+from trainopt.harness.names import NORMALISED
 
 TITLES = {name: palette.TITLES[name] for pair in NORMALISED.items() for name in reversed(pair)}
 _MOST = 5.0  # decades that a diverged run counts as

@@ -53,6 +53,11 @@ def learning(results: Results) -> Cells:
     return _differences("A learned, against α = 0", results.learned, results.tasks)
 
 
+def rates(results: Results) -> Cells:
+    """The normalised rate: the difference of the final loss to the paper's, and its verdict."""
+    return _differences("normalised, against the paper's rate", results.normalised, results.tasks)
+
+
 def _differences(corner: str, table: pd.DataFrame, tasks: list[str]) -> Cells:
     def text(row: Any) -> str:
         return number(row["difference"], "+.4f") + _MARKS[row["verdict"]]
@@ -99,7 +104,9 @@ def _by_task(
 
 def summary(results: Results) -> str:
     """All tables in Markdown, as docs/deep.md has them."""
-    tables = (losses, learning, estimated, chosen, cosines)
+    tables = [losses, learning, estimated, chosen, cosines]
+    if len(results.normalised):
+        tables.append(rates)
     return "\n\n".join(markdown(each(results)) for each in tables) + "\n"
 
 

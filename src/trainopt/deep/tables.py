@@ -12,6 +12,7 @@ import pandas as pd
 
 from trainopt.deep.protocol import Protocol
 from trainopt.harness.folder import read_folder
+from trainopt.harness.names import NORMALISED
 from trainopt.harness.optimizers import OPTIMIZERS
 from trainopt.harness.outcomes import first_reached
 from trainopt.harness.palette import TITLES
@@ -110,6 +111,11 @@ class Results:
         """Every optimizer that learns A against itself with α = 0, task by task."""
         return self._paired({name: entry.without_A for name, entry in OPTIMIZERS.items()})
 
+    @cached_property
+    def normalised(self) -> pd.DataFrame:
+        """Every variant with the rule `Normalised` against itself at the paper's rate."""
+        return self._paired(dict(NORMALISED))
+
     def _paired(self, references: dict[str, str | None]) -> pd.DataFrame:
         pieces = []
         for name, reference in references.items():
@@ -177,7 +183,7 @@ def headline(results: Results) -> list[str]:
     sentences = []
     against = results.against(protocol.reference).assign(reference=protocol.reference)
     own = against[against.optimizer.isin(["diagonal", "rankone"])]
-    for table in (own, results.learned, results.on_estimate):
+    for table in (own, results.learned, results.on_estimate, results.normalised):
         for optimizer, group in table.groupby("optimizer", sort=False) if len(table) else ():
             lower = int((group.difference < 0).sum())
             sentences.append(

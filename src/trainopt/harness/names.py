@@ -8,6 +8,8 @@ from trainopt.harness.palette import TITLES
 
 # The Trainable Optimizer that learns no A, which every comparison has.
 BASELINE = "alpha0"
+# The variants with the rule `Normalised` -> the same at the paper's rate.
+NORMALISED = {f"{name}-normalised": name for name in ("diagonal", "rankone", "full")}
 MOST_SEEDS = 10_000
 DEFAULT = ("secant", "full", "diagonal", "rankone", "adam", "sgd")
 

@@ -52,7 +52,7 @@ def finals(shifts):
     noise = np.random.default_rng(0).normal(size=12) / 100
     return pd.DataFrame(
         {"problem": "x", "optimizer": name, "seed": seed, "final": -2 + shift * (1 + noise[seed])}
-        | {"loss": 1.0, "search": 0}
+        | {"loss": 1.0}
         for name, shift in shifts.items()
         for seed in range(12)
     )
@@ -69,11 +69,16 @@ def finals(shifts):
 )
 def test_the_table_decides_which_rate_is_the_default(shift, row, verdict):
     ends = finals({"diagonal": 0.0, "diagonal-normalised": shift, "alpha0": 0.0, "adam": -0.5})
-    table = normalised_tables.totals(normalised_tables.comparisons(ends, 0.05), ends)
+    tried = pd.concat([ends.assign(kind="trial"), ends.assign(kind="run", final=-1.0)])
+    tried = tried.assign(failed=tried.final > 0)
+    table = normalised_tables.totals(normalised_tables.comparisons(ends, 0.05), tried)
     lines = markdown(normalised_tables.cells(table)).splitlines()[2:]
-    assert lines[0] == "| Diagonal-TO | 1 | – | – | 0 / 1 / 0 | +0.00 | 0 / 0 / 1 | +0.50 | 0 % |"
+    assert (
+        lines[0]
+        == "| Diagonal-TO | 1 | – | – | 0 / 1 / 0 | +0.00 | 0 / 0 / 1 | +0.50 | 0 % | 0 % |"
+    )
     assert lines[1].startswith(f"| Diagonal-TO, normalised | 1 | {row} | ")
-    assert lines[1].endswith("| 100 % |" if np.isinf(shift) else "| 0 % |")
+    assert lines[1].endswith("| 100 % | 0 % |" if np.isinf(shift) else "| 0 % | 0 % |")
     assert normalised_tables.verdict(table).startswith(verdict)
 
 

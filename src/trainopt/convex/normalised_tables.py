@@ -33,19 +33,43 @@ def write_normalised(out: Path) -> str:
 
 def write_beside(out: Path, convex: Results) -> str:
     """The same beside any folder of the convex study."""
-    both = joined(convex, pd.read_parquet(out / "runs.parquet"))
+    both = joined(
+        convex, *(pd.read_parquet(out / f"{name}.parquet") for name in ("runs", "trials"))
+    )
     comparison = comparisons(both.finals, convex.protocol.level)
     comparison.to_csv(out / "comparison.csv", index=False, float_format="%.5g")
-    table = totals(comparison, both.main)
+    table = totals(comparison, ends(both))
     text = f"{verdict(table)}\n\n{markdown(cells(table))}\n"
     write_whole(out / "summary.md", text.encode())
     return text
 
 
-def joined(convex: Results, runs: pd.DataFrame) -> Results:
-    """The convex study's runs of the paper's rate and its peers, with those of the normalised."""
-    there = convex.runs[convex.runs.optimizer.isin([*NORMALISED.values(), *PEERS])]
-    return replace(convex, runs=pd.concat([there, runs], ignore_index=True))
+def joined(convex: Results, runs: pd.DataFrame, trials: pd.DataFrame) -> Results:
+    """The convex study's results for the paper's rate and its peers, with the normalised one's."""
+    names = [*NORMALISED.values(), *PEERS]
+    tables = {
+        name: pd.concat([old[old.optimizer.isin(names)], new], ignore_index=True)
+        for name, old, new in (("runs", convex.runs, runs), ("trials", convex.trials, trials))
+    }
+    return replace(convex, **tables)
+
+
+def ends(both: Results) -> pd.DataFrame:
+    """Where the trials and the runs of the main budget end.
+
+    Returns:
+        Columns case, optimizer, kind ("trial" or "run") and failed: whether it ends higher than it
+        began, or nowhere.
+    """
+    start = both.runs[both.runs.passes == 0].groupby("problem", observed=True).suboptimality.first()
+    trials = both.trials[both.trials.number < both.protocol.main]
+    kinds = {"trial": trials.rename(columns={"score": "final"}), "run": both.main}
+    pieces = [
+        part[["problem", "optimizer", "final"]].assign(kind=kind) for kind, part in kinds.items()
+    ]
+    table: pd.DataFrame = pd.concat(pieces, ignore_index=True)
+    table["failed"] = table.final > np.log10(table.problem.astype(str).map(start.to_dict()))
+    return table
 
 
 def comparisons(finals: pd.DataFrame, level: float) -> pd.DataFrame:
@@ -64,23 +88,23 @@ def comparisons(finals: pd.DataFrame, level: float) -> pd.DataFrame:
     return table
 
 
-def totals(comparison: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """A row per optimizer and reference: cases, win, tie, loss, decades, and diverged.
+def totals(comparison: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
+    """A row per optimizer and reference.
 
-    Decades: the median over cases of the mean difference, negative is lower. Diverged: the share of
-    the optimizer's runs on those cases whose final is infinite.
+    Returns:
+        Columns optimizer, reference, cases, win, tie, loss, decades (the median over cases of the
+        mean difference, negative is lower), and the shares of the optimizer's trials and runs on
+        those cases that failed.
     """
     rows = []
     for (name, reference), part in comparison.groupby(["optimizer", "reference"], sort=False):
-        own = runs[(runs.optimizer == name) & runs.problem.isin(part.problem)]
+        own = ends[(ends.optimizer == name) & ends.problem.isin(part.problem)]
         counts = counted(part).loc[str(name)]
         rows.append(
             {"optimizer": name, "reference": reference, "problems": len(part)}
             | {kind: int(counts[kind]) for kind in ("win", "tie", "loss")}
-            | {
-                "decades": float(counts["difference"]),
-                "diverged": float(np.isinf(own.final).mean()),
-            }
+            | {"decades": float(counts["difference"])}
+            | {kind: float(own.failed[own.kind == kind].mean()) for kind in ("trial", "run")}
         )
     table: pd.DataFrame = pd.DataFrame(rows)
     return table
@@ -120,5 +144,5 @@ def cells(table: pd.DataFrame) -> Cells:
         for reference in (NORMALISED.get(str(name)), *PEERS):
             found = against.get(reference)
             row += ["–", "–"] if found is None else [counts_text(found), signed(found["decades"])]
-        rows.append([*row, f"{100 * first['diverged']:.0f} %"])
-    return [*columns, "runs that diverge"], rows
+        rows.append([*row, *(f"{100 * first[kind]:.0f} %" for kind in ("trial", "run"))])
+    return [*columns, "trials that end above the start", "runs"], rows

@@ -61,10 +61,10 @@ def finals(shifts):
 @pytest.mark.parametrize(
     ("shift", "row", "verdict"),
     [
-        (-1.0, "1 / 0 / 0 | −1.00", "The normalised rate is the better default of Diagonal-TO. "),
-        (0.0, "0 / 1 / 0 | +0.00", "The paper's rate is the default. "),
-        (0.5, "0 / 0 / 1 | +0.50", "The paper's rate is the default. "),
-        (np.inf, "0 / 0 / 1 | +∞", "The paper's rate is the default. "),
+        (-1.0, "1 / 0 / 0 | −1.00", "The normalised rate is the better default of Diagonal-TO: "),
+        (0.0, "0 / 1 / 0 | +0.00", "The paper's rate stays the default: "),
+        (0.5, "0 / 0 / 1 | +0.50", "The paper's rate stays the default: "),
+        (np.inf, "0 / 0 / 1 | +∞", "The paper's rate stays the default: "),
     ],
 )
 def test_the_table_decides_which_rate_is_the_default(shift, row, verdict):

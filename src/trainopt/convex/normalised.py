@@ -49,9 +49,9 @@ class Beside(Convex):
 
 
 def run_normalised(convex: Results, protocol: Protocol, out: Path, show: bool) -> None:
-    """Run what is missing, the smallest cases first, so that a part of the study says most.
+    """Run what is missing: the smallest cases first, and Full-TO, the dearest, after the others.
 
-    One process.
+    So a part of the study says most. One process.
 
     Args:
         convex: the study whose cases are taken.
@@ -74,5 +74,8 @@ def run_normalised(convex: Results, protocol: Protocol, out: Path, show: bool) -
         return float(case.passes * facts["n"] / case.batch * (1000 + facts["d"]))
 
     cases = [case for case in protocol.cases if case.name in known]
-    for case in sorted(cases, key=work):
-        run(Beside(replace(protocol, cases=(case,)), known), out, None, workers=0, show=show)
+    light = {name: space for name, space in protocol.spaces.items() if not name.startswith("full")}
+    for spaces in (light, protocol.spaces):
+        for case in sorted(cases, key=work):
+            part = replace(protocol, cases=(case,), spaces=spaces)
+            run(Beside(part, known), out, None, workers=0, show=show)

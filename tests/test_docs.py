@@ -203,6 +203,12 @@ def deep_choices():
     )
 
 
+def test_the_settings_page_has_both_rates_on_deep_tasks():
+    *_, table = (ROOT / "results" / "normalised-deep" / "summary.md").read_text().split("\n\n")
+    page = (ROOT / "docs" / "settings.md").read_text()
+    assert f"<!-- normalised, deep -->\n{table.strip()}\n<!-- end -->" in page
+
+
 @pytest.mark.parametrize(
     ("page", "folder", "marks"),
     [
@@ -212,6 +218,7 @@ def deep_choices():
             "sensitivity-deep",
             ("deep defaults", "deep learning", "deep rates", "together"),
         ),
+        ("settings.md", "normalised", ("normalised",)),
         ("settings.md", "init", ("starts",)),
         ("settings.md", "init-deep", ("deep starts",)),
         ("theory.md", "nonconvex", ("non-convex",)),

@@ -1,6 +1,7 @@
 """The study as a whole, tiny: runs, stops, goes on, and is reported."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ import trainopt
 from trainopt.commands import app
 from trainopt.deep import world as deep_world
 from trainopt.deep.protocol import read_protocol
-from trainopt.deep.report import draw_report
+from trainopt.deep.report import draw_report, write_report
 from trainopt.deep.tables import Results, headline
 from trainopt.deep.world import Deep
 from trainopt.errors import InputError
@@ -125,6 +126,15 @@ def test_the_command_and_its_report(protocol_file, tmp_path):
     assert f"{last.val_loss.mean():.4f}" in page
     assert all((out / name).exists() for name in ("final.csv", "curves-cnn.png", "run.json"))
     assert any("AdamW on Ĝ" in sentence for sentence in headline(found))
+
+    # Nothing steps along a learned estimate but the Trainable Optimizers.
+    few = {
+        name: table[table.optimizer != "adamw-diagonal"]
+        for name, table in (("runs", found.runs), ("trials", found.trials))
+    }
+    (tmp_path / "few").mkdir()
+    write_report(replace(found, **few), tmp_path / "few")
+    assert (tmp_path / "few" / "estimated.csv").read_text().startswith("optimizer,task,")
 
     # Committed results come without their storage: nothing runs, the report is made again.
     (out / "trials.log").unlink()

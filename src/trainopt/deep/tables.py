@@ -117,16 +117,14 @@ class Results:
         return self._paired(dict(NORMALISED))
 
     def _paired(self, references: dict[str, str | None]) -> pd.DataFrame:
-        pieces = []
+        pieces = [self._compare(self.last[:0], self.protocol.reference).assign(reference="")]
         for name, reference in references.items():
             if reference is not None:
                 pair = self.last[self.last.optimizer.isin([name, reference])]
                 found = self._compare(pair, reference)
                 if len(found):
                     pieces.append(found.assign(reference=reference))
-        if not pieces:
-            pieces = [self._compare(self.last, "").assign(reference="")]
-        table: pd.DataFrame = pd.concat(pieces, ignore_index=True)
+        table: pd.DataFrame = pd.concat(pieces[1:] or pieces, ignore_index=True)
         return table
 
     @cached_property

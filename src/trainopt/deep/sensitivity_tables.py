@@ -30,7 +30,8 @@ PERCENT = Measure("problem", "val_loss", regret, "percent", "{:.1f}", 1.0, shown
 def write_deep_sensitivity(out: Path) -> str:
     """Write defaults.csv, learning.csv, rates.csv, summary.md and the maps; return the text.
 
-    Where the grid on convex cases lies beside it, as `sensitivity`, also together.csv.
+    Where the grid on convex cases lies beside it, as `sensitivity`, also together.csv; where it
+    doesn't, the one that is there is kept.
     """
     grid = by_optimizer(pd.read_parquet(out / "grid.parquet"))
     tables = {
@@ -45,10 +46,12 @@ def write_deep_sensitivity(out: Path) -> str:
         grids.learning_cells(tables["learning"], PERCENT, TITLES),
         rate_cells(grid),
     ]
-    convex = out.resolve().parent / "sensitivity" / "rates.csv"
+    convex, joint = out.resolve().parent / "sensitivity" / "rates.csv", out / "together.csv"
     if convex.exists():
         both = together(pd.read_csv(convex), tables["rates"])
-        both.to_csv(out / "together.csv", index=False, float_format="%.5g")
+        both.to_csv(joint, index=False, float_format="%.5g")
+    if joint.exists():
+        both = pd.read_csv(joint)
         words += together_words(both)
         cells.append(together_cells(both))
     text = "\n\n".join([" ".join(words), *map(markdown, cells)])

@@ -34,7 +34,7 @@ mutants: $(VENV)/.installed
 # Adversarial gradients for every variant, rule and dtype; some hours. Words choose among them.
 SOAK_STEPS ?= 1000000
 soak: $(VENV)/.installed
-	$(BIN)/python tests/soak/soak.py --steps $(SOAK_STEPS) --out results/soak $(SOAK)
+	$(BIN)/python tests/soak/soak.py --steps $(SOAK_STEPS) --out tests/soak/results $(SOAK)
 
 # Apart from the tests, which it makes half as long again.
 coverage: $(VENV)/.installed

@@ -4,7 +4,7 @@ Heavy tails, a scale of 10⁶, zeros, alternating signs, bursts of NaN and infin
 takes turns of them. After every step weights and state must be finite. An `InstabilityError` is no
 fault; the run begins anew from other weights, as a user would from a checkpoint.
 
-    python tests/soak/soak.py --steps 1000000 --out results/soak diagonal
+    python tests/soak/soak.py --steps 1000000 --out tests/soak/results diagonal
 """
 
 from __future__ import annotations

@@ -67,14 +67,14 @@ def versus(finals: pd.DataFrame, name: str, reference: str, level: float) -> pd.
     """One optimizer against another on the cases that both have: `compared`, without intervals.
 
     Args:
-        finals: columns case, optimizer, seed, final and loss, of any optimizers.
+        finals: columns problem, optimizer, seed, final and loss, of any optimizers.
         name: of the one.
         reference: of the other.
         level: of the tests, corrected over the cases.
     """
     both = finals[finals.optimizer.isin([name, reference])]
     tests = t_and_wilcoxon(resamples=2)  # which is enough for p
-    found = compared(both, reference, level, tests, problem="problem", value="final")
+    found = compared(both, reference, level, tests, value="final")
     table: pd.DataFrame = found.drop(columns=["low", "high"])
     return table
 

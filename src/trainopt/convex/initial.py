@@ -96,7 +96,7 @@ def _runs(convex: Results, case: Case, learner: str) -> Iterator[dict[str, Any]]
 
 def write_initial(out: Path) -> str:
     """Write comparison.csv (case by case), starts.csv and summary.md; return the text."""
-    return write_starts(out, "problem", "final", "decades")
+    return write_starts(out, "final", "decades")
 
 
 # Starts ---------------------------------------------------------------------------------------

@@ -23,9 +23,7 @@ def regret(ends: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-DECADES = Measure(
-    "problem", "gap", regret, "decades", "{:.2f}", 0.1, shown="log₁₀ of (F − F*)/(F(0) − F*)"
-)
+DECADES = Measure("gap", regret, "decades", "{:.2f}", 0.1, shown="log₁₀ of (F − F*)/(F(0) − F*)")
 
 
 def write_sensitivity(out: Path) -> str:

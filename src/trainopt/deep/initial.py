@@ -97,7 +97,7 @@ def best_settings(trials: pd.DataFrame, task: str, optimizer: str) -> Settings:
 
 def write_deep_initial(out: Path) -> str:
     """Write comparison.csv (task by task), starts.csv and summary.md; return the text."""
-    return write_starts(out, "problem", "val_loss", "nats")
+    return write_starts(out, "val_loss", "nats")
 
 
 # Starts ---------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def regret(ends: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-PERCENT = Measure("problem", "val_loss", regret, "percent", "{:.1f}", 1.0, shown="validation loss")
+PERCENT = Measure("val_loss", regret, "percent", "{:.1f}", 1.0, shown="validation loss")
 
 
 def write_deep_sensitivity(out: Path) -> str:

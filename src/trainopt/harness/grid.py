@@ -25,7 +25,6 @@ class Measure:
     """How the ends of a grid are compared. A grid has a row per problem, optimizer, setting, seed.
 
     Attributes:
-        problem: the column that names the problem.
         value: the column with the end of the run; lower is better, inf is a diverged one.
         regret: from ends (settings, problems) to how far each is above the lowest of its problem.
         lost: what that is called, in the head of a table.
@@ -34,7 +33,6 @@ class Measure:
         shown: what a heat map shows, in words.
     """
 
-    problem: str
     value: str
     regret: Callable[[pd.DataFrame], pd.DataFrame]
     lost: str
@@ -42,16 +40,9 @@ class Measure:
     notable: float
     shown: str
 
-    @property
-    def problems(self) -> str:
-        """More than one of them."""
-        return f"{self.problem}s"
-
     def ends(self, grid: pd.DataFrame) -> pd.DataFrame:
         """The mean end over seeds: settings are rows, problems columns; inf where one diverged."""
-        table: pd.DataFrame = grid.pivot_table(
-            index=SETTING, columns=self.problem, values=self.value
-        )
+        table: pd.DataFrame = grid.pivot_table(index=SETTING, columns="problem", values=self.value)
         return table
 
     def lost_by(self, grid: pd.DataFrame) -> pd.DataFrame:
@@ -76,7 +67,7 @@ def defaults(grid: pd.DataFrame, measure: Measure) -> pd.DataFrame:
         tuned = lost.groupby(level=RATES).min().mean(axis=1)
         rates = dict(zip(RATES, lowest(tuned), strict=True))
         rows.append(
-            {"optimizer": optimizer, measure.problems: lost.shape[1]}
+            {"optimizer": optimizer, "problems": lost.shape[1]}
             | {"diverged": np.isinf(part[measure.value]).mean()}
             | dict(zip(SETTING, lowest(fixed), strict=True))
             | {"regret": fixed.min(), "worst": lost.loc[lowest(fixed)].max()}
@@ -116,7 +107,7 @@ def learning(grid: pd.DataFrame, measure: Measure) -> pd.DataFrame:
         found, lost = measure.ends(part), measure.lost_by(part)
         learned = found.index.get_level_values("alpha") > 0
         rows += [
-            {"optimizer": optimizer, measure.problem: problem}
+            {"optimizer": optimizer, "problem": problem}
             | {"with_A": found[problem][learned].min(), "without": found[problem][~learned].min()}
             | {"gain": lost[problem][~learned].min() - lost[problem][learned].min()}
             | {"alpha": lowest(found[problem][learned])[SETTING.index("alpha")]}
@@ -139,7 +130,7 @@ def default_words(defaults: pd.DataFrame, measure: Measure, titles: dict[str, st
     return [
         f"{titles[row['optimizer']]} with the paper's α = {PAPER[0]:g} and β = "
         f"{PAPER[1]:g} ends {measure.form.format(row['paper_regret'])} {measure.lost} above "
-        f"the best of each {measure.problem} when γ is tuned, and with α = {row['tuned_alpha']:g} "
+        f"the best of each problem when γ is tuned, and with α = {row['tuned_alpha']:g} "
         f"and β = {row['tuned_beta']:g} {measure.form.format(row['tuned_regret'])}."
         for row in defaults.to_dict("records")
     ]
@@ -147,7 +138,7 @@ def default_words(defaults: pd.DataFrame, measure: Measure, titles: dict[str, st
 
 def default_cells(table: pd.DataFrame, measure: Measure, titles: dict[str, str]) -> Cells:
     """`defaults` as texts."""
-    columns = ["optimizer", measure.problems, "runs that diverge", "best fixed γ, schedule, α, β"]
+    columns = ["optimizer", "problems", "runs that diverge", "best fixed γ, schedule, α, β"]
     columns += [f"{measure.lost} lost: mean", "worst", "best fixed α, β with γ tuned"]
     columns += [f"{measure.lost} lost"]
     columns += [f"paper's α, β with γ tuned: {measure.lost} lost"]
@@ -155,7 +146,7 @@ def default_cells(table: pd.DataFrame, measure: Measure, titles: dict[str, str])
     rows = [
         [
             titles[row["optimizer"]],
-            str(row[measure.problems]),
+            str(row["problems"]),
             f"{100 * row['diverged']:.0f} %",
             f"{row['lr']:g}, {row['lr_schedule']}, {row['alpha']:g}, {row['beta']:g}",
             form(row["regret"]),
@@ -179,12 +170,12 @@ def learning_cells(table: pd.DataFrame, measure: Measure, titles: dict[str, str]
                 titles[str(optimizer)],
                 str(len(part)),
                 f"{gain.median():+.3f}",
-                f"{gain.max():+.2f} ({part[measure.problem][gain.idxmax()]})",
+                f"{gain.max():+.2f} ({part.problem[gain.idxmax()]})",
                 f"{int((gain > measure.notable).sum())}",
                 f"{int((gain < -measure.notable).sum())}",
             ]
         )
-    head = ["optimizer", measure.problems, f"{measure.lost} by learning A: median", "most"]
+    head = ["optimizer", "problems", f"{measure.lost} by learning A: median", "most"]
     return [*head, f"> {measure.notable:g}", f"< −{measure.notable:g}"], rows
 
 
@@ -201,7 +192,7 @@ def save_heat_maps(
 
 
 def _heat_maps(part: pd.DataFrame, title: str, measure: Measure) -> Figure:
-    problems = list(dict.fromkeys(part[measure.problem]))
+    problems = list(dict.fromkeys(part.problem))
     columns = min(7, len(problems))
     rows = -(-len(problems) // columns)
     width = max(2.3 * columns, 9.0)  # as wide as the title

@@ -16,33 +16,32 @@ REFERENCE = "zero"
 _LEVEL = 0.05
 
 
-def write_starts(out: Path, problem: str, value: str, unit: str) -> str:
+def write_starts(out: Path, value: str, unit: str) -> str:
     """Write comparison.csv (problem by problem), starts.csv and summary.md; return the text.
 
     Args:
         out: with runs.parquet: learner (the optimizer), optimizer ("learner: start"), seed, and
             the two columns that follow.
-        problem: the column that names the problem.
         value: the column with the end of a run; lower is better, inf is a diverged one.
         unit: of that.
     """
     runs = pd.read_parquet(out / "runs.parquet")
-    comparison = against_zero(runs, problem, value)
+    comparison = against_zero(runs, value)
     comparison.to_csv(out / "comparison.csv", index=False, float_format="%.5g")
     diverged = np.isinf(runs[value]).groupby(runs.optimizer).sum()
     table = by_start(comparison, diverged)
     table.to_csv(out / "starts.csv", index=False, float_format="%.5g")
-    text = f"{verdict(table, problem, unit)}\n\n{markdown(cells(table, problem, unit))}\n"
+    text = f"{verdict(table, unit)}\n\n{markdown(cells(table, unit))}\n"
     write_whole(out / "summary.md", text.encode())
     return text
 
 
-def against_zero(runs: pd.DataFrame, problem: str, value: str) -> pd.DataFrame:
+def against_zero(runs: pd.DataFrame, value: str) -> pd.DataFrame:
     """Every start against zero: the columns of `compared`, and learner and start."""
     pieces = []
     for learner, part in runs.groupby("learner", sort=False):
         reference, tests = f"{learner}: {REFERENCE}", t_and_wilcoxon(resamples=2000)
-        found = compared(part, reference, _LEVEL, tests, problem=problem, value=value)
+        found = compared(part, reference, _LEVEL, tests, value=value)
         names = found.optimizer.str.removeprefix(f"{learner}: ")
         pieces.append(found.assign(learner=learner, start=names))
     table: pd.DataFrame = pd.concat(pieces, ignore_index=True).drop(columns="optimizer")
@@ -73,22 +72,22 @@ def by_start(comparison: pd.DataFrame, diverged: pd.Series[int]) -> pd.DataFrame
     return table
 
 
-def verdict(table: pd.DataFrame, problem: str, unit: str) -> str:
+def verdict(table: pd.DataFrame, unit: str) -> str:
     """Which starts are better than zero on more problems than they are worse."""
     better = table[table.win > table.loss]
     if better.empty:
-        return f"No start is better than zero on more {problem}s than it is worse."
+        return "No start is better than zero on more problems than it is worse."
     words = [
         f"{OPTIMIZER_TITLES[row['learner']]}, {row['start']} ({row['win']} better, {row['loss']} "
         f"worse, {row['difference']:+.3f} {unit} in the median)"
         for row in better.to_dict("records")
     ]
-    return f"Better than zero on more {problem}s than worse: {'; '.join(words)}."
+    return f"Better than zero on more problems than worse: {'; '.join(words)}."
 
 
-def cells(table: pd.DataFrame, problem: str, unit: str) -> Cells:
+def cells(table: pd.DataFrame, unit: str) -> Cells:
     """The table as texts."""
-    columns = ["optimizer", "start", f"{problem}s", "better / level / worse than zero"]
+    columns = ["optimizer", "start", "problems", "better / level / worse than zero"]
     rows = [
         [
             OPTIMIZER_TITLES[row["learner"]],

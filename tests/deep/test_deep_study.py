@@ -134,7 +134,7 @@ def test_the_command_and_its_report(protocol_file, tmp_path):
     }
     (tmp_path / "few").mkdir()
     write_report(replace(found, **few), tmp_path / "few")
-    assert (tmp_path / "few" / "estimated.csv").read_text().startswith("optimizer,task,")
+    assert (tmp_path / "few" / "estimated.csv").read_text().startswith("optimizer,problem,")
 
     # Committed results come without their storage: nothing runs, the report is made again.
     (out / "trials.log").unlink()

@@ -142,8 +142,7 @@ class Guard:
             "step size",
             f"The step-size condition |1 − β − α·gain| < 1 is violated: it is {factor:.3g} at "
             f"alpha={alpha:.3g} and may have multiplied the residual by {grown:.2g} (Σα·D² is "
-            f"{self.budget:.2g}, of 1 in Proposition 3.3): lower alpha, or take the rule "
-            "Normalised.",
+            f"{self.budget:.2g}, of 1 in Proposition 3.3): lower alpha.",
         )
 
     def _measured(self, optimizer: Estimator, params: list[Tensor], now: bool) -> float:
@@ -166,8 +165,7 @@ class Guard:
             return Fault(
                 "not finite",
                 f"The gradient is finite, but the residual ‖g − A·w − b‖ is {residual:.3g} and "
-                "weights, A or b overflow: lower alpha, beta or lr, clip gradients, or take the "
-                "rule Normalised.",
+                "weights, A or b overflow: lower alpha, beta or lr, or clip gradients.",
             )
         if not undoable or usual.count < FIRST:
             return None
@@ -176,7 +174,7 @@ class Guard:
                 "growth",
                 f"The residual ‖g − A·w − b‖ = {residual:.3g} has grown to "
                 f"{residual / usual.size:.3g} times its usual {usual.size:.3g}: lower alpha or lr, "
-                "clip gradients, or take the rule Normalised.",
+                "or clip gradients.",
             )
         return None
 

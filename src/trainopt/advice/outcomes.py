@@ -106,7 +106,7 @@ class Outcome:
 def convex_runs(results: Path) -> pd.DataFrame:
     """Median log₁₀(F − F*) over seeds and searches: problem, optimizer, passes, value.
 
-    SecantTO counts at its defaults, which is what the advice says; tuned it isn't another optimizer.
+    SecantTO counts at its defaults, which the advice gives; tuned it isn't another optimizer.
     """
     runs = pd.read_parquet(results / "convex" / "runs.parquet")
     runs = runs[runs.optimizer != TUNED]

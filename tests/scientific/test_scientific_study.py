@@ -264,7 +264,8 @@ def test_the_page_says_what_the_results_say():
 def test_a_protocol_with_an_unknown_name_is_refused(tmp_path):
     path = tmp_path / "odd.toml"
     path.write_text(TINY.replace("poisson", "poison"))
-    with pytest.raises(InputError, match="the scientific problem poison, which isn't known: did you mean poisson"):
+    sentence = "the scientific problem poison, which isn't known: did you mean poisson"
+    with pytest.raises(InputError, match=sentence):
         read_protocol(path)
     path.write_text(TINY.replace('like = "adam"', 'like = "muon"'))
     with pytest.raises(InputError, match="takes its settings from muon"):

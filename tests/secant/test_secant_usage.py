@@ -507,3 +507,13 @@ def test_the_lean_choice_is_39_vectors():
     optimizer = SecantTO([w], sampler)
     take(problem, w, optimizer, next(iter(sampler)))
     assert optimizer.state[w]["vectors"].shape == (39, problem.d)
+
+
+def test_a_thousand_infinite_gradients_leave_the_weights_finite():
+    """Each restarts the base phase, and the size that gradients are compared with stays a number."""
+    w = torch.nn.Parameter(torch.ones(3))
+    optimizer = SecantTO([w], Plan((1,) * 8, (2, 4, 6, 8)), lr=0.1)
+    for step in range(2000):
+        w.grad = torch.full((3,), float("inf")) if step % 2 else w.detach() * 0.1
+        optimizer.step()
+        assert w.isfinite().all()

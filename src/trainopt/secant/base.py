@@ -46,11 +46,13 @@ def base_step(run: Run, groups: list[dict[str, Any]], base: Optimizer | None, no
         norm: ‖g‖ of the step.
     """
     progress = run.progress
-    if not progress.reference and math.isfinite(norm):
+    finite = math.isfinite(norm)
+    if not progress.reference and finite:
         progress.reference = norm
-    if not norm <= RESTART * progress.reference:
+    if not (finite and norm <= RESTART * progress.reference):
         run.restart()
-        progress.reference *= SLOWER
+        if finite:  # else it would grow with every such gradient, and no longer be a number
+            progress.reference *= SLOWER
         progress.slower /= SLOWER
         if base is not None:
             slow_down(base)

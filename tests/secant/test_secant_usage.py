@@ -510,7 +510,7 @@ def test_the_lean_choice_is_39_vectors():
 
 
 def test_a_thousand_infinite_gradients_leave_the_weights_finite():
-    """Each restarts the base phase, and the size that gradients are compared with stays a number."""
+    """Each restarts the base phase; the size that gradients are compared with stays a number."""
     w = torch.nn.Parameter(torch.ones(3))
     optimizer = SecantTO([w], Plan((1,) * 8, (2, 4, 6, 8)), lr=0.1)
     for step in range(2000):

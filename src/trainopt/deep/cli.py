@@ -47,13 +47,11 @@ def deep(
     from trainopt.deep.comparison import size_named
     from trainopt.deep.protocol import read_protocol
     from trainopt.deep.world import Deep
+    from trainopt.harness.optimizers import names_in
 
     chosen = read_protocol(protocol, size=size_named(size), quick=quick)
     if tasks is not None:
-        names = [name.strip() for name in tasks.split(",") if name.strip()]
-        if not names:
-            raise InputError("No task is named: give names from `trainopt list`.")
-        chosen = chosen.only(names)
+        chosen = chosen.only(names_in(tasks, "task"))
     folder = out or Path("runs") / ("deep-quick" if quick else "deep")
     run_and_show(Deep(chosen), folder, storage, workers, only_report)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from trainopt.deep.protocol import read_protocol
 from trainopt.deep.tables import Results
-from trainopt.deep.tasks import Size, task_named
-from trainopt.deep.world import Deep, device_of
+from trainopt.deep.tasks import Size
+from trainopt.deep.world import Deep, built, device_of
 from trainopt.harness.provenance import cores
 from trainopt.harness.run import run
 
@@ -41,7 +41,7 @@ def task_world(
     """
     study = read_protocol(protocol, size=size).only([task])
     if epochs is not None or batch_size is not None:
-        rows, plan = len(task_named(task).build(size).train), study.budgets[0].plan
+        rows, plan = len(built(task, size).train), study.budgets[0].plan
         batch = batch_size or plan.batch
         steps = epochs * (rows // batch) if epochs else max(1, plan.steps * plan.batch // batch)
         study = study.planned(task, rows, steps, batch)

@@ -131,7 +131,7 @@ class Deep(World):
         return next(budget for budget in self.protocol.budgets if budget.problem == problem)
 
     def _opened(self, problem: str) -> Ready:
-        return _built(problem, self.protocol.size) if self.own is None else self.own
+        return built(problem, self.protocol.size) if self.own is None else self.own
 
 
 def device_of(size: Size) -> torch.device:
@@ -148,7 +148,8 @@ def device_of(size: Size) -> torch.device:
 
 
 @lru_cache(maxsize=1)
-def _built(name: str, size: Size) -> Ready:
+def built(name: str, size: Size) -> Ready:
+    """A task of the table, on its device; the last one that was asked for is kept."""
     return TASKS[name].build(size).to(device_of(size))
 
 

@@ -363,8 +363,8 @@ def optimizer_named(name: str, world: str) -> Entry:
     raise InputError(f"{said}choose some of {', '.join(known)}.")
 
 
-def names_in(names: str | Iterable[str]) -> list[str]:
-    """Names of optimizers out of a list, or one string with commas between them.
+def names_in(names: str | Iterable[str], kind: str = "optimizer") -> list[str]:
+    """Names of optimizers, or of another kind, out of a list, or a string with commas between them.
 
     Raises:
         InputError: there is none.
@@ -372,7 +372,7 @@ def names_in(names: str | Iterable[str]) -> list[str]:
     split = names.split(",") if isinstance(names, str) else names
     found = [name.strip() for name in split if name.strip()]
     if not found:
-        raise InputError("No optimizer is named: give names from `trainopt list`.")
+        raise InputError(f"No {kind} is named: give names from `trainopt list`.")
     return found
 
 

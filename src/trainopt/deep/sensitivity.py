@@ -24,9 +24,10 @@ ALPHA = (0.01, 0.0, 0.1, 1e-3, 1.0)
 BETA = (0.03, 0.1, 0.3, 1.0)
 LR = (0.03, 0.1, 0.3, 1.0, 3.0)
 LR_SCHEDULE = "cosine"
-SEEDS = (0,)
+SEEDS = (0, 1)
 GRID_OPTIMIZERS = ("diagonal", "rankone")
-GRID_TASKS = ("cnn", "transformer", "resnet")  # the three cheapest
+# The cheapest: three that are trained from scratch, and two of fine-tuning.
+GRID_TASKS = ("cnn", "transformer", "resnet", "encoder", "llama-lora")
 _KEY = ("problem", "optimizer", "alpha", "beta", "seed")
 
 

@@ -19,5 +19,7 @@ for cls, extra in CASES:
         assert_near(*train_both(cls, dtype, SHAPES, steps=10, **extra), dtype)
     both = train_both(cls, torch.float64, SHAPES, steps=3, maximize=True, **extra)
     assert_near(*both, torch.float64)
+    both = train_both(cls, torch.float64, SHAPES, steps=3, on_instability="skip", **extra)
+    assert_near(*both, torch.float64)
     print(cls.__name__, extra, file=sys.stderr)
 print("whole")

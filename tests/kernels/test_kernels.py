@@ -1,12 +1,15 @@
 """Kernels against the rules themselves, tensor by tensor, on every dtype and through every trap."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from side_by_side import CASES, SHAPES, assert_near, train_both
 
 from trainopt import DiagonalTO, FullTO, InverseTime
 from trainopt.harness.ablations import LaggedDiagonalTO
-from trainopt.kernels import build, cpu
+from trainopt.kernels import Batch, build, cpu
 
 pytestmark = pytest.mark.skipif(
     bool(cpu.missing(torch.float32, torch.float32)), reason="no C++ compiler here"
@@ -132,3 +135,29 @@ def test_a_rule_of_its_own_has_no_kernel():
         RuntimeError, match="there is none for Diagonal by Lagged of Weights on cpu"
     ):
         optimizer.step()
+
+
+@pytest.mark.parametrize("dtype", build.DTYPES, ids=str)
+def test_the_norm_of_a_gradient_sees_every_number(dtype):
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(7,), (0,), (300, 121), (1025,), ()]
+    gradients = [torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for s in shapes]
+    weights = [torch.zeros_like(g) for g in gradients]
+    a, b = ([torch.zeros_like(g) for g in gradients] for _ in range(2))
+
+    def norm():
+        batch = Batch(weights, gradients, [a, b], None, list(range(6)), None)
+        return float(cpu.gradient_norm(cpu.prepare(batch)))
+
+    numbers = np.concatenate([g.double().reshape(-1).numpy() for g in gradients])
+    assert norm() == pytest.approx(np.linalg.norm(numbers), rel=1e-6)
+    for g in gradients:
+        flat = g.view(-1)
+        for place in {0, 1023, 1024, g.numel() // 2, g.numel() - 1}:
+            if 0 <= place < g.numel():
+                kept = flat[place].item()
+                for bad in (math.nan, math.inf, -math.inf):
+                    flat[place] = bad
+                    assert not math.isfinite(norm())
+                flat[place] = kept
+    assert math.isfinite(norm())

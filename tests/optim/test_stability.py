@@ -61,6 +61,28 @@ def test_a_run_that_goes_well_is_the_one_without_a_guard(cls, extra, dtype, acti
     assert optimizer.guard.events == {}
 
 
+@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_bad_number_is_found_in_tensors_of_kernels_and_of_plain_torch(place, number):
+    """Real, complex, of two dtypes, in two groups: kernels take some, plain torch the others."""
+    dtypes = (torch.float32, torch.complex64, torch.bfloat16, torch.float32, torch.float32)
+    params = [torch.nn.Parameter(torch.ones(40, 1000, dtype=dtype)) for dtype in dtypes]
+    groups = [
+        {"params": params[:3]},
+        {"params": params[3:4], "fused": False},
+        {"params": params[4]},
+    ]
+    optimizer = DiagonalTO(groups, lr=0.1, beta=0.3, on_instability="raise")
+    for p in params:
+        p.grad = torch.full_like(p, 0.5)
+    optimizer.step()
+    before = everything(optimizer, params)
+    params[place].grad.view(-1)[number] = math.nan
+    with pytest.raises(InstabilityError, match="The gradient has the norm nan"):
+        optimizer.step()
+    assert_same(everything(optimizer, params), before)
+
+
 @all_settings
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("bad", BAD)

@@ -20,6 +20,7 @@ from ..cache import keep, kept, unfinished
 
 SYMBOLS = {
     "to_check": ctypes.c_int32,
+    "to_gradient": ctypes.c_double,
     "to_diagonal": ctypes.c_double,
     "to_rank_one": ctypes.c_double,
     "to_full": ctypes.c_double,

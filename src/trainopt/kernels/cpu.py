@@ -71,6 +71,13 @@ def prepare(batch: Batch) -> Prepared | str:
     return Prepared(batch, kernels, pieces)
 
 
+def gradient_norm(prepared: Prepared) -> Tensor:
+    """‖g‖ over all tensors, one pass over them: inf where its square is beyond the dtype."""
+    threads = ctypes.c_int32(torch.get_num_threads())
+    squares = prepared.kernels.to_gradient(ctypes.byref(prepared.pieces), threads)
+    return _norm(squares)
+
+
 def diagonal(prepared: Prepared, rates: StepRates) -> Tensor:
     """Diagonal-TO on all tensors, one pass: 28 bytes a weight in float32. state: a, b."""
     return _taken(prepared, prepared.kernels.to_diagonal, rates)
@@ -95,7 +102,10 @@ def _taken(
 ) -> Tensor:
     """Call the kernel; return ‖e‖."""
     structures = (prepared.pieces, _rates(rates), *more)
-    squares = kernel(*map(ctypes.byref, structures))
+    return _norm(kernel(*map(ctypes.byref, structures)))
+
+
+def _norm(squares: float) -> Tensor:
     return torch.scalar_tensor(math.sqrt(squares), dtype=torch.float64, device="cpu")
 
 

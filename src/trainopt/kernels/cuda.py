@@ -53,6 +53,14 @@ def prepare(batch: Batch) -> Prepared | str:
     )
 
 
+def gradient_norm(prepared: Prepared) -> Tensor:
+    """‖g‖ over all tensors, one pass over them: inf where its square is beyond float32."""
+    gradients = prepared.batch.g
+    norms = torch._foreach_norm(gradients, 2, computed_in(gradients[0].dtype, torch.float32))
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    return total
+
+
 def diagonal(prepared: Prepared, rates: StepRates) -> Tensor:
     """Diagonal-TO on all tensors, one pass: 28 bytes a weight in float32. state: a, b."""
     from .triton_rules import diagonal_kernel

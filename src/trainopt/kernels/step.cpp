@@ -12,6 +12,35 @@
 
 namespace {
 
+// The gradient alone ------------------------------------------------------------------------------
+
+double gradient_part(const P* __restrict g, int64_t first, int64_t last) {
+    double total = 0;
+    for (int64_t start = first; start < last; start += block) {
+        const int64_t end = start + block < last ? start + block : last;
+        T sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = start; j < end; j++) sum += T(g[j]) * T(g[j]);
+        total += sum;
+    }
+    return total;
+}
+
+double gradient(const Pieces& x, int32_t threads) {
+    const int64_t total = x.starts[x.count];
+    std::vector<double> squares(threads);
+#pragma omp parallel num_threads(threads) if (total > small)
+    {
+        const Share mine(0, total);
+        double own = 0;
+        each_part(x, mine.begin, mine.end, [&](int64_t i, int64_t first, int64_t last) {
+            own += gradient_part(at<P>(x.g, i), first, last);
+        });
+        squares[omp_get_thread_num()] = own;
+    }
+    return sum(squares);
+}
+
 // Diagonal-TO ------------------------------------------------------------------------------------
 
 template <bool keeps, bool descends>
@@ -235,9 +264,10 @@ double full(const Pieces& x, const Rates& r, const Dense& m) {
 
 }  // namespace
 
-// The steps return ‖e‖².
+// The steps return ‖e‖²; `to_gradient` changes nothing, and returns ‖g‖².
 extern "C" {
 int32_t to_check(const Pieces* x, int64_t columns) { return check(*x, columns); }
+double to_gradient(const Pieces* x, int32_t threads) { return gradient(*x, threads); }
 double to_diagonal(const Pieces* x, const Rates* r) { return diagonal(*x, *r); }
 double to_rank_one(const Pieces* x, const Rates* r, const Vectors* v) { return rank_one(*x, *r, *v); }
 double to_full(const Pieces* x, const Rates* r, const Dense* m) { return full(*x, *r, *m); }

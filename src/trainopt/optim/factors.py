@@ -41,7 +41,10 @@ def residual_factors(optimizer: Estimator) -> dict[Tensor, float]:
         t = float(group["step"])
         alpha, beta = (float(rate_at(group[name], t)) for name in ("alpha", "beta"))
         for vector in read_vectors(optimizer, group, moved):
-            shrinkage = [vector.rate(alpha) * gain for gain in vector.gains()]
-            ends = [float(end) for x in shrinkage for end in (x.min(), x.max())]
-            factors |= dict.fromkeys(vector.params, max(abs(1 - beta - x) for x in ends))
+            least, most = vector.gains()
+            rate = vector.rate(alpha)
+            if rate.ndim:
+                least, most, rate = rate * least, rate * most, rate.new_ones(())
+            ends = [float(rate * end) for end in (least.min(), most.max())]
+            factors |= dict.fromkeys(vector.params, max(abs(1 - beta - end) for end in ends))
     return factors

@@ -23,15 +23,22 @@ class KernelCall(NamedTuple):
 
     Attributes:
         kernel: takes `prepared` and the rates, returns ‖e‖.
+        kernels: the module that it is of.
         params: the parameters whose tensors these are.
         batch: their tensors.
         prepared: the same, as the kernel reads them.
     """
 
     kernel: Callable[[Any, StepRates], Tensor]
+    kernels: ModuleType
     params: list[Tensor]
     batch: Batch
     prepared: Any
+
+    def gradient_norm(self) -> Tensor:
+        """Return ‖g‖, 0-dim; nothing is changed."""
+        found: Tensor = self.kernels.gradient_norm(self.prepared)
+        return found
 
     def run(self, rates: StepRates) -> StepRecord:
         """Take the step. Autograd is told that the weights change, where they do."""
@@ -149,7 +156,9 @@ def _call(
     prepared = kernels.prepare(batch)
     if prepared == NO_MEMORY:
         check_storage(params, state)
-    return prepared if isinstance(prepared, str) else KernelCall(function, params, batch, prepared)
+    if isinstance(prepared, str):
+        return prepared
+    return KernelCall(function, kernels, params, batch, prepared)
 
 
 def _one(values: Iterable[Any]) -> Any:

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ..settings import rate_at
 from .factors import residual_factors
+from .norms import finite, total_norm
+from .planning import gradient_norm
 from .response import Action, Fault, InstabilityError, Response
-from .undo import Undo, finite, total_norm
+from .undo import Undo
 
 if TYPE_CHECKING:
     from .estimator import Estimator
@@ -21,8 +23,8 @@ GROWN = 100.0  # times its usual size, and the residual has exploded
 DOUBTFUL = 10.0  # times its usual size, and a step is taken with a copy at hand
 WINDOW = 100  # steps that the usual size is a mean of
 FIRST = 5  # steps that are taken with a copy at hand, while there is no usual size
-LOOK = 100  # steps between two looks at the step-size condition
-CLOSER = 10  # the same while it is violated, and between two looks at the size of everything
+LOOK = 100  # steps between two looks at the step-size condition and at the size of everything
+CLOSER = 10  # the same while it is violated
 LARGE = 1 / 8  # power of the largest number, above which products of a few sizes may overflow
 
 
@@ -94,7 +96,7 @@ class Guard:
         params = [p for g in groups for p in g["params"] if p.grad is not None]
         new = [p for p in params if not state.get(p)]
         planned = optimizer._planned(descends)
-        gradient = total_norm([p.grad for p in params if p.grad is not None])
+        gradient = gradient_norm(planned)
         fault = None if finite(gradient) else _bad_gradient(gradient)
         fault = fault or self._condition(optimizer)
         if fault is None or self._goes_on(fault):
@@ -104,8 +106,9 @@ class Guard:
             lr = max(float(rate_at(g.get("lr", 0.0), float(g["step"]))) for g in groups)
             self._moved += lr * (gradient + residual)
             # Another optimizer, of whose state nothing is known, is about to step along Ĝ.
-            size = self._measured(optimizer, params, undo is not None or not descends)
-            fault = self._judged(residual, size, undo is not None)
+            estimate = 0.0 if descends else _norm_of_estimate(optimizer)
+            size = self._measured(optimizer, params, undo is not None)
+            fault = self._judged(residual, size + estimate, undo is not None)
             if fault is None or self._goes_on(fault):
                 self._taken(gradient, residual, size)
                 return True
@@ -150,12 +153,10 @@ class Guard:
 
         It is now and then, and once the weights may have moved by as much as their size was.
         """
-        if not now and self._since % CLOSER and self._moved < self._size:
+        if not now and self._since and self._moved < self._size:
             return 0.0
         numbers = [p.detach() for p in params]
         numbers += [value for p in params for value in optimizer.state[p].values()]
-        for record in optimizer._last.records:
-            numbers += record.estimate or []
         return total_norm(numbers)
 
     def _judged(self, residual: float, size: float, undoable: bool) -> Fault | None:
@@ -222,6 +223,10 @@ class Guard:
         # The residual of A = 0, b = 0 is the gradient, whose usual size is what it was.
         self._gradient, self._residual = usual, copy(usual)
         self._doubtful = True
+
+
+def _norm_of_estimate(optimizer: Estimator) -> float:
+    return total_norm([x for record in optimizer._last.records for x in record.estimate or []])
 
 
 class _Usual:

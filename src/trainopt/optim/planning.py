@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from ..settings import RATES, rate_at
 from .checks import check_gradient, check_storage, check_variables
 from .fused import KernelCall, kernel_calls, may_run_fused
 from .model import Model, Vector, joint_vector, own_vector, real_shape, state_dtype
+from .norms import total_norm
 from .plain import Tensors, take_step
 from .record import StepRecord
 
@@ -170,6 +171,16 @@ def plan(model: Model, group: dict[str, Any], tensors: Tensors, descends: bool) 
     if tensors.params:  # a kernel looks at addresses by itself
         check_storage(tensors.params, tensors.state)
     return Plan(model, group, t, rates, calls, tensors)
+
+
+def gradient_norm(planned: Iterable[Plan | None]) -> float:
+    """Return ‖g‖ over all that a step takes, inf where float32 can't hold its square.
+
+    Nothing is changed. One pass over the gradients, one wait for the device.
+    """
+    plans = [each for each in planned if each is not None]
+    norms = [call.gradient_norm() for each in plans for call in each.calls]
+    return total_norm([g for each in plans for g in each.tensors.grads], norms)
 
 
 def take(planned: Plan, state: dict[Tensor, dict[str, Tensor]]) -> list[StepRecord]:

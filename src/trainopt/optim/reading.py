@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..forms import Form
 from .model import Model, gathered, joint_vector, own_vector, real
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class ReadVector(NamedTuple):
     Attributes:
         params: its parameters.
         model: by which its gradient is modelled.
-        x: what A reads, float64; of several tensors, flat and in one piece.
+        x: what A reads, in float32 or wider; of several tensors, flat and in one piece.
         variables: θ, likewise, but for a dense A, which is left as it is.
     """
 
@@ -32,7 +33,9 @@ class ReadVector(NamedTuple):
     def gains(self) -> tuple[Tensor, Tensor]:
         """Return the least and the largest of what α is multiplied with; see `Form.gain`."""
         form = self.model.form
-        return form.least_gain(self.x, *self.variables), form.gain(self.x, *self.variables)
+        most = form.gain(self.x, *self.variables)
+        one = type(form).least_gain is Form.least_gain
+        return most if one else form.least_gain(self.x, *self.variables), most
 
     def rate(self, alpha: float) -> Tensor:
         """Return η, the rate of the learning rule at α: 0-dim, or shaped as x."""
@@ -66,7 +69,7 @@ def read_vectors(
         def joined(name: str, pieces: list[Tensor], weights: Any = weights) -> Tensor:
             if name in model.form.variables and model.form.dense:
                 return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
-            pieces = [x.double() for x in pieces]
+            pieces = [x.to(torch.promote_types(x.dtype, torch.float32)) for x in pieces]
             return (
                 model.joined(name, pieces, [*map(Tensor.numel, weights)]) if vector else pieces[0]
             )

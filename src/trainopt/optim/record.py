@@ -66,6 +66,8 @@ class LastStep:
         if not pieces:
             raise RuntimeError("no residual yet: ask between step() and zero_grad().")
         norms = [gathered(torch.linalg.vector_norm(piece)) for piece in pieces]
+        if len(norms) == 1:
+            return norms[0]
         total: Tensor = torch.linalg.vector_norm(
             torch.stack([norm.to(norms[0].device) for norm in norms])
         )

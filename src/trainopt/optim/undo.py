@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .model import gathered
-
 if TYPE_CHECKING:
     from .estimator import Estimator
 
@@ -32,31 +30,3 @@ class Undo:
         """Take the step back: every number is what it was."""
         for x, kept in zip(self._changed, self._kept, strict=True):
             x.copy_(kept)
-
-
-def total_norm(tensors: list[Tensor]) -> float:
-    """Return the norm of all tensors together, inf where float32 can't hold its square.
-
-    O(d), one wait for the device. With sharded tensors every process must ask.
-    """
-    numbers = [x for x in tensors if x.numel()]
-    plain = [x for x in numbers if not hasattr(x, "full_tensor")]
-    norms = [gathered(torch.linalg.vector_norm(x)) for x in numbers if hasattr(x, "full_tensor")]
-    alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-    for x in plain:
-        alike.setdefault((x.device, x.dtype), []).append(x)
-    for (_, dtype), group in alike.items():
-        # The norm of float16 numbers often isn't a float16 number.
-        wide = torch.float32 if dtype == torch.float16 else None
-        norms += torch._foreach_norm(group, 2, wide)
-    if not norms:
-        return 0.0
-    device = norms[0].device
-    return float(
-        torch.linalg.vector_norm(torch.stack([norm.to(device, torch.float64) for norm in norms]))
-    )
-
-
-def finite(norm: float) -> bool:
-    """Return whether a norm is that of finite numbers."""
-    return norm < float("inf")  # NaN isn't

@@ -103,11 +103,9 @@ def _by_task(
 
 
 def summary(results: Results) -> str:
-    """All tables in Markdown, as docs/deep.md has them."""
-    tables = [losses, learning, estimated, chosen, cosines]
-    if len(results.normalised):
-        tables.append(rates)
-    return "\n\n".join(markdown(each(results)) for each in tables) + "\n"
+    """The tables in Markdown, as docs/deep.md has them, but for those without a row."""
+    tables = [each(results) for each in (losses, learning, estimated, chosen, cosines, rates)]
+    return "\n\n".join(markdown(table) for table in tables if table[1]) + "\n"
 
 
 def _verdicts(table: pd.DataFrame) -> dict[tuple[str, str], str]:

@@ -19,7 +19,7 @@ from trainopt.harness.names import BASELINE
 from trainopt.harness.optimizers import OPTIMIZERS
 from trainopt.harness.progress import Progress
 
-# What says most comes first: the paper's α, none, and then the others.
+# What says most comes first of a task: the paper's α, none, and then the others.
 ALPHA = (0.01, 0.0, 0.1, 1e-3, 1.0)
 BETA = (0.03, 0.1, 0.3, 1.0)
 LR = (0.03, 0.1, 0.3, 1.0, 3.0)
@@ -67,8 +67,8 @@ def _pieces() -> list[tuple[str, str, float, float, int]]:
     return [
         (task, optimizer, alpha, beta, seed)
         for seed in SEEDS
-        for alpha in ALPHA
         for task in GRID_TASKS
+        for alpha in ALPHA
         for optimizer in (GRID_OPTIMIZERS if alpha else (BASELINE,))
         for beta in BETA
     ]

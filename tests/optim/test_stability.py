@@ -17,6 +17,7 @@ from trainopt import (
     Estimated,
     Estimator,
     FullTO,
+    Gradient,
     InstabilityError,
     Kronecker,
     Normalised,
@@ -229,6 +230,17 @@ def test_a_step_that_overflows_is_taken_back():
     assert not optimizer.state[p]
 
 
+def test_weights_that_leap_beyond_all_numbers_are_an_error_at_once():
+    p = torch.nn.Parameter(torch.ones(3))
+    p.grad = torch.ones(3)
+    optimizer = DiagonalTO([p], lr=1e-3, beta=0.3, on_instability="skip")
+    for _ in range(10):
+        optimizer.step()
+    optimizer.param_groups[0]["lr"] = 1e30  # nothing but the size of the step tells
+    with pytest.raises(InstabilityError, match=r"not foreseen.*load a checkpoint"):
+        optimizer.step()
+
+
 def test_the_step_size_condition_is_asked_before_the_first_step():
     """|1 − β − α‖w‖²| = |1 − 0 − 2·100| = 199, more than what is allowed in all, 100."""
     p, optimizer = exploding("raise", 2.0)
@@ -325,6 +337,21 @@ def test_estimated_takes_neither_step():
             + [estimator.param_groups[0]["step"]]
         )
     assert_same(*runs)
+
+
+def test_weights_that_another_optimizer_moves_far_are_in_doubt():
+    p = torch.nn.Parameter(torch.ones(3))
+    p.grad = torch.ones(3)
+    inner = torch.optim.SGD([p], lr=1e-3)
+    estimator = Estimator([p], Diagonal(), Gradient(0.01, 0.3), on_instability="skip")
+    optimizer = Estimated(inner, estimator)
+    for lr in (*10 * [1e-3], 1e7, 1e25):
+        inner.param_groups[0]["lr"] = lr
+        optimizer.step()
+    before = everything(estimator, [p])
+    with pytest.warns(UserWarning, match=NOT_TAKEN):
+        optimizer.step()
+    assert_same(everything(estimator, [p]), before)
 
 
 def test_learn_says_whether_it_learned():

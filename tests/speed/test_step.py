@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from trainopt import DiagonalTO, FullTO, RankOneTO
 from trainopt.commands import app
-from trainopt.speed import naive, step, training
+from trainopt.speed import guarded, naive, step, training
 from trainopt.speed.workloads import WORKLOADS, parameters
 
 CPU = torch.device("cpu")
@@ -66,6 +66,7 @@ def test_the_command_writes_its_tables(tmp_path, monkeypatch):
         return torch.nn.Linear(3, 2), lambda model: model(torch.ones(4, 3)).square().mean()
 
     monkeypatch.setattr(training, "MODELS", {"linear": tiny})
+    monkeypatch.setattr(guarded, "LINEAR", {})
     done = CliRunner().invoke(app, ["bench", "step", "--repeats", "1", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     table = pd.read_csv(tmp_path / "step.csv").set_index(["workload", "contender"])
@@ -81,3 +82,15 @@ def test_the_command_writes_its_tables(tmp_path, monkeypatch):
     first = pd.read_csv(tmp_path / "first.csv")
     assert (first.warm > 0).all()
     assert "Diagonal-TO, fused" in done.output
+    guard = pd.read_csv(tmp_path / "guard.csv").set_index("contender")
+    assert list(guard.index) == ["Diagonal-TO", "RankOne-TO"]
+    for row in guard.itertuples():
+        assert row.of_step == pytest.approx(row.on_ms / row.off_ms - 1, abs=2e-2)
+        more = (row.on_ms - row.off_ms) / (row.gradient_ms + row.off_ms)
+        assert row.of_training == pytest.approx(more, abs=2e-2)
+
+    before = table.reset_index().to_csv()
+    again = ["speed", "--only", "guard", "--repeats", "1", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, again)
+    assert done.exit_code == 0, done.output
+    assert pd.read_csv(tmp_path / "step.csv").to_csv() == before

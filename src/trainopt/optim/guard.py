@@ -105,10 +105,8 @@ class Guard:
             residual = float(optimizer.residual_norm()) if params else 0.0
             lr = max(float(rate_at(g.get("lr", 0.0), float(g["step"]))) for g in groups)
             self._moved += lr * (gradient + residual)
-            # Another optimizer, of whose state nothing is known, is about to step along Ĝ.
-            estimate = 0.0 if descends else _norm_of_estimate(optimizer)
             size = self._measured(optimizer, params, undo is not None)
-            fault = self._judged(residual, size + estimate, undo is not None)
+            fault = self._judged(residual, size, undo is not None)
             if fault is None or self._goes_on(fault):
                 self._taken(gradient, residual, size)
                 return True
@@ -157,6 +155,8 @@ class Guard:
             return 0.0
         numbers = [p.detach() for p in params]
         numbers += [value for p in params for value in optimizer.state[p].values()]
+        for record in optimizer._last.records:
+            numbers += record.estimate or []
         return total_norm(numbers)
 
     def _judged(self, residual: float, size: float, undoable: bool) -> Fault | None:
@@ -223,10 +223,6 @@ class Guard:
         # The residual of A = 0, b = 0 is the gradient, whose usual size is what it was.
         self._gradient, self._residual = usual, copy(usual)
         self._doubtful = True
-
-
-def _norm_of_estimate(optimizer: Estimator) -> float:
-    return total_norm([x for record in optimizer._last.records for x in record.estimate or []])
 
 
 class _Usual:

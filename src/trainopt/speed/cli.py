@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,17 +15,30 @@ if TYPE_CHECKING:
     import torch
 
 
+class Table(str, Enum):
+    """What is measured."""
+
+    step = "step"
+    training = "training"
+    first = "first"
+    guard = "guard"
+
+
 def speed(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("runs/speed"),
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 30,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+    only: Annotated[
+        list[Table] | None, typer.Option(help="Measure this table alone; may be repeated.")
+    ] = None,
 ) -> None:
     """A step of every variant and peer on the tensors of real models: milliseconds and ratios."""
     import pandas as pd
     import torch
 
-    from trainopt.harness.folder import write_manifest, writing
+    from trainopt.harness.folder import read_manifest, write_manifest, writing
+    from trainopt.speed.guarded import guarded_rows
     from trainopt.speed.report import draw_again
     from trainopt.speed.step import first_steps, limits, step_rows
     from trainopt.speed.training import training_rows
@@ -32,16 +47,20 @@ def speed(
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else "cpu"
     identity = {"device": name}
     kept = context.with_resource(writing(out, "speed", identity))
-    bandwidth = limits(chosen, repeats)
-    tables = {
-        "step": pd.DataFrame(step_rows(chosen, repeats)),
-        "training": pd.DataFrame(training_rows(chosen, repeats)),
-        "first": pd.DataFrame(first_steps(chosen)),
-    }
+    bandwidth = (read_manifest(out) or {}).get("limits_gb_per_s")
+    if bandwidth is None or not only or Table.step in only:
+        bandwidth = limits(chosen, repeats)
     made = {**kept, **identity, "threads": torch.get_num_threads()}
     write_manifest(out, {**made, "limits_gb_per_s": bandwidth})
-    for title, table in tables.items():
-        table.to_csv(out / f"{title}.csv", index=False, float_format="%.4g")
+    rows: dict[Table, Callable[[], Iterable[dict[str, Any]]]] = {
+        Table.step: lambda: step_rows(chosen, repeats),
+        Table.training: lambda: training_rows(chosen, repeats),
+        Table.first: lambda: first_steps(chosen),
+        Table.guard: lambda: guarded_rows(chosen, repeats),
+    }
+    for table in only or Table:
+        measured = pd.DataFrame(rows[table]())
+        measured.to_csv(out / f"{table.value}.csv", index=False, float_format="%.4g")
     draw_again(out, None)
 
 

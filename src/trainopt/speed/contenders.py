@@ -46,7 +46,7 @@ def _stepper(make: Callable[..., Any], **settings: Any) -> Callable[[list[Tensor
     return build
 
 
-_to = partial(_stepper, alpha=ALPHA, beta=BETA)
+to_stepper = partial(_stepper, alpha=ALPHA, beta=BETA)
 _adamw = partial(_stepper, torch.optim.AdamW)
 REFERENCE = "AdamW, fused"
 CONTENDERS = [
@@ -54,11 +54,13 @@ CONTENDERS = [
     Contender("AdamW, foreach", _adamw(foreach=True), 28),
     Contender("AdamW, for-loop", _adamw(foreach=False), 28),
     Contender("SGD-momentum, fused", _stepper(torch.optim.SGD, momentum=0.9, fused=True), 20),
-    Contender("Diagonal-TO, fused", _to(DiagonalTO, fused=True), 28, "Diagonal-TO, naive"),
-    Contender("Diagonal-TO, foreach", _to(DiagonalTO, foreach=True), 28, "Diagonal-TO, naive"),
+    Contender("Diagonal-TO, fused", to_stepper(DiagonalTO, fused=True), 28, "Diagonal-TO, naive"),
+    Contender(
+        "Diagonal-TO, foreach", to_stepper(DiagonalTO, foreach=True), 28, "Diagonal-TO, naive"
+    ),
     Contender("Diagonal-TO, naive", naive.diagonal, 28),
-    Contender("RankOne-TO, fused", _to(RankOneTO, fused=True), 56, "RankOne-TO, naive"),
-    Contender("RankOne-TO, foreach", _to(RankOneTO, foreach=True), 56, "RankOne-TO, naive"),
+    Contender("RankOne-TO, fused", to_stepper(RankOneTO, fused=True), 56, "RankOne-TO, naive"),
+    Contender("RankOne-TO, foreach", to_stepper(RankOneTO, foreach=True), 56, "RankOne-TO, naive"),
     Contender("RankOne-TO, naive", naive.rank_one, 56),
 ]
 
@@ -67,13 +69,13 @@ def full_contenders(d: int) -> list[Contender]:
     """Full-TO at d weights; `moved` counts readings and writings of A, one each by a kernel."""
     bf16 = {"state_dtype": torch.bfloat16}
     return [
-        Contender("Full-TO, fused", _to(FullTO, fused=True), 8 * d, "Full-TO, naive"),
+        Contender("Full-TO, fused", to_stepper(FullTO, fused=True), 8 * d, "Full-TO, naive"),
         Contender(
             "Full-TO, fused, A in bfloat16",
-            _to(FullTO, fused=True, **bf16),
+            to_stepper(FullTO, fused=True, **bf16),
             4 * d,
             "Full-TO, naive",
         ),
-        Contender("Full-TO, for-loop", _to(FullTO, fused=False), 12 * d, "Full-TO, naive"),
+        Contender("Full-TO, for-loop", to_stepper(FullTO, fused=False), 12 * d, "Full-TO, naive"),
         Contender("Full-TO, naive", naive.full, 24 * d),
     ]

@@ -1,4 +1,4 @@
-"""The report of `trainopt bench step`."""
+"""The report of `trainopt speed`."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ _TABLES = {
     "step": "A step, by workload",
     "training": "A step of training, gradient included",
     "first": "Seconds of the first step of a process, with nothing compiled yet and with the file",
+    "guard": "A step with on_instability, and without",
 }
 
 
 def draw_again(folder: Path, protocol: Path | None) -> None:
     """Draw the report of a folder, and print it."""
     manifest = read_manifest(folder) or {}
-    tables = {name: pd.read_csv(folder / f"{name}.csv") for name in _TABLES}
+    paths = {name: folder / f"{name}.csv" for name in _TABLES}
+    tables = {name: pd.read_csv(path) for name, path in paths.items() if path.exists()}
     limits = manifest["limits_gb_per_s"]
     speeds = ", ".join(f"{name} {speed:.1f} GB/s" for name, speed in limits.items())
     report = Report(
         "Speed of a step",
         f"On {manifest['device']} with {manifest['threads']} threads; its memory gives {speeds}.",
-        verdict(tables["step"]),
+        verdict(tables["step"]) if "step" in tables else [],
         [
             Section(
                 "Milliseconds",
@@ -39,7 +41,7 @@ def draw_again(folder: Path, protocol: Path | None) -> None:
                     f"vs_adamw and vs_naive are ratios of milliseconds: below 1 is faster than "
                     f"{REFERENCE}, and than the same written plainly.",
                 ),
-                {_TABLES[name]: _cells(table) for name, table in tables.items()},
+                {_TABLES[name]: cells(table) for name, table in tables.items()},
             )
         ],
         manifest,
@@ -56,7 +58,8 @@ def verdict(steps: pd.DataFrame) -> list[str]:
     return [f"The time of a step, in steps of {REFERENCE}, median over the workloads: {words}."]
 
 
-def _cells(table: pd.DataFrame) -> Cells:
+def cells(table: pd.DataFrame) -> Cells:
+    """A table as it is shown."""
     rows = [
         [_cell(str(name), value) for name, value in row.items()] for row in table.to_dict("records")
     ]
@@ -68,4 +71,6 @@ def _cell(name: str, value: Any) -> str:
         return human_bytes(int(value))
     if name in ("of_limit", "share"):
         return number(100 * value, ".0f", " %")
+    if name in ("of_step", "of_training"):
+        return number(100 * value, ".1f", " %")
     return number(value, ".3g") if isinstance(value, float) else str(value)

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,16 +18,17 @@ from trainopt.speed.contenders import CONTENDERS, REFERENCE, Contender, full_con
 from trainopt.speed.workloads import FULL_SIZES, WORKLOADS, copies, parameters
 
 Row = dict[str, Any]
+Name = TypeVar("Name", bound=Hashable)
 
 
-def seconds_of(steps: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def seconds_of(steps: dict[Name, Callable[[], object]], repeats: int) -> dict[Name, float]:
     """The median seconds of each, after two rounds to warm up; they take turns.
 
     Args:
         steps: what to time, by name.
         repeats: rounds that count.
     """
-    times: dict[str, list[float]] = {name: [] for name in steps}
+    times: dict[Name, list[float]] = {name: [] for name in steps}
     for _ in range(repeats + 2):
         for name, step in steps.items():
             _synchronise()

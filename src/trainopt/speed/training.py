@@ -34,6 +34,21 @@ MODELS = {
 }
 
 
+def built(
+    build: Callable[[], tuple[nn.Module, Callable[[nn.Module], Tensor]]], device: torch.device
+) -> tuple[nn.Module, Callable[[], None]]:
+    """A model on its device, seeded, and what computes its gradients."""
+    torch.manual_seed(0)
+    with torch.device(device):
+        model, loss = build()
+
+    def gradients() -> None:
+        model.zero_grad()
+        torch.autograd.backward(loss(model))
+
+    return model, gradients
+
+
 def training_rows(device: torch.device, repeats: int) -> Iterator[dict[str, Any]]:
     """Time gradients and updates of two models.
 
@@ -42,14 +57,7 @@ def training_rows(device: torch.device, repeats: int) -> Iterator[dict[str, Any]
         is the step's.
     """
     for name, build in MODELS.items():
-        torch.manual_seed(0)
-        with torch.device(device):
-            model, loss = build()
-
-        def gradients(model: nn.Module = model, loss: Any = loss) -> None:
-            model.zero_grad()
-            torch.autograd.backward(loss(model))
-
+        model, gradients = built(build, device)
         seconds = seconds_of({"gradients": gradients}, max(2, repeats // 5))["gradients"]
         steps = {c.title: c.build(copies(model.parameters())) for c in CONTENDERS}
         for contender, step in seconds_of(steps, repeats).items():

@@ -19,6 +19,7 @@ from trainopt.harness.palette import TITLES
 from trainopt.harness.statistics import counted
 from trainopt.harness.terminal import rich_table
 from trainopt.memory import human_bytes
+from trainopt.speed.report import cells as speed_cells
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -98,6 +99,14 @@ def test_the_speed_page_says_what_was_measured():
     for row in pd.read_csv(ROOT / "results" / "speed" / "step.csv").itertuples():
         measured = f"{row.ms:.3g} | {row.gb_per_s:.3g} | {100 * row.of_limit:.0f} %"
         assert f"| {row.workload} | {row.contender} | {measured} |" in page
+
+
+def test_the_stability_page_says_what_the_guard_costs():
+    page = (ROOT / "docs" / "stability.md").read_text()
+    columns, rows = speed_cells(pd.read_csv(ROOT / "results" / "speed" / "guard.csv"))
+    heads = ["model", "optimizer", "gradient", "step, off", "step, on", "of the step", "of both"]
+    assert len(columns) == len(heads)
+    assert f"<!-- guard -->\n{markdown((heads, rows))}\n<!-- end -->" in page
 
 
 def test_the_theory_page_says_what_was_measured():

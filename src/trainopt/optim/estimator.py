@@ -217,7 +217,9 @@ class Estimator(Grouped):
         """
         check_graph_capture(self)
         if self.guard is not None:
-            taken: bool = self.guard.step(self, descends)
+            compiled = torch.compiler.is_compiling()
+            step = self.guard.step_outside if compiled else self.guard.step
+            taken: bool = step(self, descends)
             return taken
         self._take(self._planned(descends))
         return True

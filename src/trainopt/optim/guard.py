@@ -78,8 +78,6 @@ class Guard:
                     "give one of the two."
                 )
 
-    # Not torch.compiler.disable, which imports the compiler with this module: seconds.
-    @torch._disable_dynamo  # type: ignore[attr-defined]
     def step(self, optimizer: Estimator, descends: bool) -> bool:
         """Take a step, or refuse it; return whether it was taken.
 
@@ -121,6 +119,9 @@ class Guard:
             del state[p]
         self._refuse(optimizer, fault)
         return False
+
+    # For a graph that is being compiled; anywhere else it would import the compiler: a second.
+    step_outside = torch._disable_dynamo(step)  # type: ignore[attr-defined]
 
     # Signatures -------------------------------------------------------------------------------
 

@@ -73,4 +73,6 @@ def _cell(name: str, value: Any) -> str:
         return number(100 * value, ".0f", " %")
     if name in ("of_step", "of_training"):
         return number(100 * value, ".1f", " %")
-    return number(value, ".3g") if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return number(value, ".3g" if value < 1000 else ".0f")
+    return str(value)

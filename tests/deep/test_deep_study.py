@@ -191,3 +191,20 @@ def test_a_deep_task_takes_epochs_and_a_batch_size(protocol_file, tmp_path):
         rows = json.loads((out / "run.json").read_text())["problems"]["cnn"]["rows"]["train"]
         # A pass without its last, partial batch; else the protocol's 8 steps of 16 rows.
         assert end.step == (steps or rows // batch)
+
+
+def test_a_folder_that_is_gone_on_with_tells_of_all_that_it_holds(protocol_file, tmp_path):
+    small = {"protocol": protocol_file, "size": "cpu", "tune": 0}
+    trainopt.compare("cnn", "adamw", out=tmp_path, seeds=2, **small)
+    trainopt.compare("cnn", "diagonal", out=tmp_path, seeds=1, **small)
+    (tmp_path / "report.html").unlink()
+    done = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "report.html").read_text()
+    assert all(title in page for title in ("AdamW", "Diagonal-TO", "TO, α = 0"))
+    assert json.loads((tmp_path / "run.json").read_text())["seeds"] == 2
+
+    study = read_protocol()
+    manifest = study.only(["cnn", "encoder"]).described()
+    manifest |= study.only(["resnet", "cnn"]).joined(manifest)
+    assert study.again({**manifest, "protocol": study.digest}).tasks == ("cnn", "encoder", "resnet")

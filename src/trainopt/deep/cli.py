@@ -59,7 +59,7 @@ def deep(
 def run_and_show(
     world: Deep, out: Path, storage: str | None, workers: int | None, only_report: bool = False
 ) -> None:
-    """Run what is missing, write the report of what is finished, and print its tables.
+    """Run what is missing, write the report of all that the folder holds, and print its tables.
 
     Raises:
         InputError: something given can't be used, or there is nothing to report on.
@@ -67,6 +67,7 @@ def run_and_show(
     from trainopt.deep.comparison import finished
     from trainopt.deep.report import draw_report
     from trainopt.deep.tables import Results
+    from trainopt.harness.folder import read_manifest
     from trainopt.harness.run import export
     from trainopt.harness.secrets import shown
 
@@ -75,7 +76,7 @@ def run_and_show(
     with resumable(out if storage is None else shown(storage)):
         if only_report:
             export(world, out, storage)
-            results = Results.load(out, world.protocol)
         else:
-            results = finished(world, out, storage, workers, show=True)
-        draw_report(results, out)
+            finished(world, out, storage, workers, show=True)
+        manifest = read_manifest(out) or {}
+        draw_report(Results.load(out, world.protocol.again(manifest)), out)

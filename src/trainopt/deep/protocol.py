@@ -85,6 +85,21 @@ class Protocol:
         budgets = [asdict(budget) for budget in self.budgets]
         return {"budgets": budgets, "trials": self.trials, "seeds": self.seeds}
 
+    def joined(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """What run.json tells once this is run in its folder, too: of all tasks and optimizers.
+
+        Args:
+            manifest: of the folder, of this protocol with perhaps other tasks, optimizers, seeds.
+        """
+        mine = self.described()
+        there = {budget["problem"]: budget for budget in manifest.get("budgets", ())}
+        for budget in mine["budgets"]:
+            old = there.get(budget["problem"], {"optimizers": ()})
+            names = dict.fromkeys((*old["optimizers"], *budget["optimizers"]))
+            there[budget["problem"]] = {**budget, "optimizers": list(names)}
+        seeds = max(self.seeds, manifest.get("seeds", 0))
+        return {**mine, "budgets": list(there.values()), "seeds": seeds}
+
     def again(self, manifest: dict[str, Any]) -> Protocol:
         """The same for the tasks, optimizers and numbers of a folder's run.json."""
         budgets = tuple(

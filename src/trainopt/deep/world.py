@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -61,6 +62,10 @@ class Deep(World):
     def about(self) -> dict[str, Any]:
         """The protocol, what of it is run, and the size of the tasks."""
         return super().about() | {"size": self.protocol.size, **self.protocol.described()}
+
+    def join(self, manifest: dict[str, Any], out: Path) -> None:
+        """Enter the tasks, optimizers and seeds."""
+        manifest |= self.protocol.joined(manifest)
 
     def made_with(self) -> dict[str, dict[str, Any]]:
         """Versions of what only deep tasks need, and the device."""

@@ -46,7 +46,7 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 # The committed results, made again; a comparison that is whole is not computed again.
-ALL := full,diagonal,rankone,adam,adamw,sgd,momentum,adagrad,rmsprop,schedulefree-sgd,schedulefree-adamw
+ALL := secant,full,diagonal,rankone,adam,adamw,sgd,momentum,adagrad,rmsprop,schedulefree-sgd,schedulefree-adamw
 results: $(VENV)/.installed
 	$(BIN)/trainopt compare mnist-softmax --optimizers $(ALL) \
 		--epochs 10 --seeds 10 --tune 32 --out results/mnist-softmax

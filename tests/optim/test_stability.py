@@ -230,6 +230,19 @@ def test_a_step_that_overflows_is_taken_back():
     assert not optimizer.state[p]
 
 
+def test_variables_that_overflow_in_doubt_are_taken_back():
+    """The residual is a number, and α e w isn't."""
+    p = torch.nn.Parameter(torch.full((3,), 1e15))
+    optimizer = DiagonalTO([p], lr=1e-30, alpha=1e10, beta=0.3, on_instability="warn")
+    for size in (0.0, 1e18):
+        p.grad = torch.full((3,), size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            optimizer.step()
+    assert optimizer.guard.events["not finite"] == 1
+    assert optimizer.state[p]["a"].tolist() == [0.0, 0.0, 0.0]
+
+
 def test_weights_that_leap_beyond_all_numbers_are_an_error_at_once():
     p = torch.nn.Parameter(torch.ones(3))
     p.grad = torch.ones(3)

@@ -45,13 +45,14 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# The committed results, made again; a comparison that is whole is not computed again.
+# The committed results, which the commands go on with; another folder makes them anew.
+RESULTS ?= results
 ALL := secant,full,diagonal,rankone,adam,adamw,sgd,momentum,adagrad,rmsprop,schedulefree-sgd,schedulefree-adamw
 results: $(VENV)/.installed
 	$(BIN)/trainopt compare mnist-softmax --optimizers $(ALL) \
-		--epochs 10 --seeds 10 --tune 32 --out results/mnist-softmax
+		--epochs 10 --seeds 10 --tune 32 --out $(RESULTS)/mnist-softmax
 	$(BIN)/trainopt compare digits-softmax --optimizers $(ALL) \
-		--epochs 20 --seeds 10 --tune 32 --out results/digits-softmax
+		--epochs 20 --seeds 10 --tune 32 --out $(RESULTS)/digits-softmax
 
 # Every report of results/ drawn again in a copy: are its tables the committed ones?
 .PHONY: results-check
@@ -61,14 +62,14 @@ results-check: $(VENV)/.installed
 # The studies, from their committed protocols: hours, half an hour twice, 10 minutes, seconds, hours.
 .PHONY: studies
 studies: $(VENV)/.installed
-	$(BIN)/trainopt study convex --out results/convex
-	$(BIN)/trainopt study secant --out results/secant
-	$(BIN)/trainopt study scientific --out results/scientific
-	$(BIN)/trainopt study theory --out results/theory
-	$(BIN)/trainopt study memory --out results/memory
-	$(BIN)/trainopt study spectrum --out results/spectrum
-	$(BIN)/trainopt study deep --out results/deep
-	$(BIN)/trainopt study advice --out results/advice
+	$(BIN)/trainopt study convex --out $(RESULTS)/convex
+	$(BIN)/trainopt study secant --out $(RESULTS)/secant
+	$(BIN)/trainopt study scientific --out $(RESULTS)/scientific
+	$(BIN)/trainopt study theory --out $(RESULTS)/theory
+	$(BIN)/trainopt study memory --out $(RESULTS)/memory
+	$(BIN)/trainopt study spectrum --out $(RESULTS)/spectrum
+	$(BIN)/trainopt study deep --out $(RESULTS)/deep
+	$(BIN)/trainopt study advice --out $(RESULTS)/advice
 
 clean:
 	rm -rf $(VENV) demo

@@ -4,9 +4,12 @@ import pytest
 import torch
 
 from trainopt import (
+    Diagonal,
     DiagonalTO,
+    Estimator,
     FullTO,
     InverseTime,
+    Normalised,
     RankOneTO,
     iterates_bounded,
     residual_factors,
@@ -153,3 +156,21 @@ def test_gradients_say_what_the_next_step_moves():
     optimizer.step()
     b.grad = None
     assert residual_factors(optimizer) == {a: pytest.approx(abs(1 - 0.3 - 0.1 * 2))}
+
+
+@pytest.mark.parametrize("cls", [FullTO, DiagonalTO, RankOneTO])
+def test_factors_of_weights_whose_squares_overflow(cls):
+    w = torch.nn.Parameter(torch.full((2,), 1e25))
+    w.grad = torch.ones(2)
+    assert residual_factors(cls([w], lr=0.1, alpha=0.0, beta=0.3)) == {w: pytest.approx(0.7)}
+    normalised = Estimator([w], Diagonal(), Normalised(0.5, 0.1))
+    assert residual_factors(normalised) == {w: pytest.approx(abs(1 - 0.1 - 0.5))}
+
+
+def test_factors_of_many_weights_are_the_worst_of_them():
+    w = torch.nn.Parameter(torch.zeros(300, 700))
+    w.data[299, 699], w.data[0, 0], w.data[150, 3] = 3.0, 2.0, -1.0
+    w.grad = torch.ones_like(w)
+    assert residual_factors(DiagonalTO([w], lr=0.1, alpha=1.0, beta=0.5))[w] == pytest.approx(8.5)
+    w.data[299, 699] = 0.0
+    assert residual_factors(DiagonalTO([w], lr=0.1, alpha=1.0, beta=0.5))[w] == pytest.approx(3.5)

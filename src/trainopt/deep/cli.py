@@ -64,10 +64,8 @@ def run_and_show(
     Raises:
         InputError: something given can't be used, or there is nothing to report on.
     """
-    from trainopt.deep.comparison import finished
+    from trainopt.deep.comparison import finished, held
     from trainopt.deep.report import draw_report
-    from trainopt.deep.tables import Results
-    from trainopt.harness.folder import read_manifest
     from trainopt.harness.run import export
     from trainopt.harness.secrets import shown
 
@@ -76,7 +74,7 @@ def run_and_show(
     with resumable(out if storage is None else shown(storage)):
         if only_report:
             export(world, out, storage)
+            results = held(world, out)
         else:
-            finished(world, out, storage, workers, show=True)
-        manifest = read_manifest(out) or {}
-        draw_report(Results.load(out, world.protocol.again(manifest)), out)
+            results = finished(world, out, storage, workers, show=True)
+        draw_report(results, out)

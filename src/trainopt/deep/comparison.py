@@ -9,6 +9,7 @@ from trainopt.deep.protocol import read_protocol
 from trainopt.deep.tables import Results
 from trainopt.deep.tasks import Size
 from trainopt.deep.world import Deep, built, device_of
+from trainopt.harness.folder import read_manifest
 from trainopt.harness.provenance import cores
 from trainopt.harness.run import run
 
@@ -68,7 +69,17 @@ def finished(
     if workers is None:
         workers = 1 if size == "gpu" else cores()
     run(world, out, storage, workers, show)
-    return Results.load(out, world.protocol)
+    return held(world, out)
+
+
+def held(world: Deep, out: Path) -> Results:
+    """The results of all tasks, optimizers and seeds that a folder of this protocol holds.
+
+    Raises:
+        InputError: something is missing.
+    """
+    manifest = read_manifest(out) or {}
+    return Results.load(out, world.protocol.again(manifest))
 
 
 def size_named(text: str) -> Size:

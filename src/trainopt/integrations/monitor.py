@@ -16,7 +16,7 @@ from trainopt.conditions import residual_factors
 from trainopt.estimated import Estimated
 from trainopt.optim import Estimator
 from trainopt.optim.model import gathered
-from trainopt.optim.reading import moved_params, read_vectors
+from trainopt.optim.reading import ReadVector, moved_params, read_vectors
 from trainopt.schedules import Schedule
 from trainopt.settings import rate_at
 
@@ -76,11 +76,13 @@ def monitor(
     fresh = [
         beta + float((vector.rate(alpha) * vector.gains()[0]).mean())
         for group, alpha, beta in zip(groups, *rates, strict=True)
-        for vector in read_vectors(learner, group, moved)
+        for vector in map(ReadVector.wide, read_vectors(learner, group, moved))
     ]
     learned = {p for p, state in learner.state.items() if state and p.numel()}
     norms = [
-        vector.norm_of_A() for group in groups for vector in read_vectors(learner, group, learned)
+        vector.wide().norm_of_A()
+        for group in groups
+        for vector in read_vectors(learner, group, learned)
     ]
     values = {
         "residual_norm": float(outer.residual_norm()),

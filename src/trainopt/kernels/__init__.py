@@ -3,7 +3,7 @@
 `cpu` calls compiled C++ (step.cpp, built at the first use), `cuda` calls Triton. Each has a
 function for the forms of A that it knows, under the paper's learning rule. A `Batch` is prepared
 first, which finds out whether a kernel may have its memory and changes nothing; the kernel then
-changes weights and variables in place and returns ‖e‖.
+changes weights and variables in place and returns ‖e‖. `gradient_norm` only reads: it returns ‖g‖.
 
 Nothing is kept between two steps: a kernel computes from what the tensors hold.
 """

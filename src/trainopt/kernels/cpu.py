@@ -72,7 +72,7 @@ def prepare(batch: Batch) -> Prepared | str:
 
 
 def gradient_norm(prepared: Prepared) -> Tensor:
-    """‖g‖ over all tensors, one pass over them: inf where its square is beyond the dtype."""
+    """‖g‖ over all tensors, one pass over them: inf where squares overflow in what computes."""
     threads = ctypes.c_int32(torch.get_num_threads())
     squares = prepared.kernels.to_gradient(ctypes.byref(prepared.pieces), threads)
     return _norm(squares)

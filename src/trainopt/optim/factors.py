@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..settings import rate_at
-from .reading import moved_params, read_vectors
+from .reading import ReadVector, moved_params, read_vectors
 
 if TYPE_CHECKING:
     from .estimator import Estimator
@@ -41,10 +41,14 @@ def residual_factors(optimizer: Estimator) -> dict[Tensor, float]:
         t = float(group["step"])
         alpha, beta = (float(rate_at(group[name], t)) for name in ("alpha", "beta"))
         for vector in read_vectors(optimizer, group, moved):
-            least, most = vector.gains()
-            rate = vector.rate(alpha)
-            if rate.ndim:
-                least, most, rate = rate * least, rate * most, rate.new_ones(())
-            ends = [float(rate * end) for end in (least.min(), most.max())]
-            factors |= dict.fromkeys(vector.params, max(abs(1 - beta - end) for end in ends))
+            largest = max(_factor(part, alpha, beta) for part in vector.parts())
+            factors |= dict.fromkeys(vector.params, largest)
     return factors
+
+
+def _factor(vector: ReadVector, alpha: float, beta: float) -> float:
+    least, most = vector.gains()
+    rate = vector.rate(alpha)
+    if rate.ndim:
+        least, most, rate = rate * least, rate * most, rate.new_ones(())
+    return max(abs(1 - beta - float(rate * end)) for end in (least.min(), most.max()))

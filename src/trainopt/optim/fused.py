@@ -23,7 +23,7 @@ class KernelCall(NamedTuple):
 
     Attributes:
         kernel: takes `prepared` and the rates, returns ‖e‖.
-        kernels: the module that it is of.
+        kernels: the module that the kernel comes from.
         params: the parameters whose tensors these are.
         batch: their tensors.
         prepared: the same, as the kernel reads them.

@@ -103,7 +103,8 @@ class Guard:
             residual = float(optimizer.residual_norm()) if params else 0.0
             lr = max(float(rate_at(g.get("lr", 0.0), float(g["step"]))) for g in groups)
             self._moved += lr * (gradient + residual)
-            size = self._measured(optimizer, params, undo is not None)
+            # Another optimizer, of which nothing is known, is about to step along Ĝ.
+            size = self._measured(optimizer, params, undo is not None or not descends)
             fault = self._judged(residual, size, undo is not None)
             if fault is None or self._goes_on(fault):
                 self._taken(gradient, residual, size)
@@ -148,16 +149,18 @@ class Guard:
         )
 
     def _measured(self, optimizer: Estimator, params: list[Tensor], now: bool) -> float:
-        """Return the size of weights, A and b together; 0 where it isn't looked at.
+        """Return the size of weights, A, b and Ĝ together; 0 where it isn't looked at.
 
-        It is now and then, and once the weights may have moved by as much as their size was.
+        It is `now`, every now and then, and once the weights may have moved by their own size.
         """
         if not now and self._since and self._moved < self._size:
             return 0.0
         numbers = [p.detach() for p in params]
         numbers += [value for p in params for value in optimizer.state[p].values()]
         for record in optimizer._last.records:
-            numbers += record.estimate or []
+            for p, estimate in zip(record.params, record.estimate or (), strict=False):
+                # Which is the gradient of another optimizer, in its dtype.
+                numbers.append(estimate.half() if p.dtype == torch.float16 else estimate)
         return total_norm(numbers)
 
     def _judged(self, residual: float, size: float, undoable: bool) -> Fault | None:

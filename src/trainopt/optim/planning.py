@@ -174,7 +174,7 @@ def plan(model: Model, group: dict[str, Any], tensors: Tensors, descends: bool) 
 
 
 def gradient_norm(planned: Iterable[Plan | None]) -> float:
-    """Return ‖g‖ over all that a step takes, inf where float32 can't hold its square.
+    """Return ‖g‖ over all that a step takes; not finite where a number isn't or squares overflow.
 
     Nothing is changed. One pass over the gradients, one wait for the device.
     """

@@ -15,20 +15,39 @@ if TYPE_CHECKING:
     from .estimator import Estimator
 
 
+_PIECE = 1 << 16  # numbers
+
+
 class ReadVector(NamedTuple):
     """One vector w of an estimator.
 
     Attributes:
         params: its parameters.
         model: by which its gradient is modelled.
-        x: what A reads, in float32 or wider; of several tensors, flat and in one piece.
-        variables: θ, likewise, but for a dense A, which is left as it is.
+        x: what A reads; of several tensors, flat and in one piece.
+        variables: θ, likewise.
     """
 
     params: list[Tensor]
     model: Model
     x: Tensor
     variables: list[Tensor]
+
+    def wide(self) -> ReadVector:
+        """Return the same in float64, but for a dense A, which is left as it is."""
+        dense = self.model.form.dense
+        variables = self.variables if dense else [v.double() for v in self.variables]
+        return self._replace(x=self.x.double(), variables=variables)
+
+    def parts(self) -> Iterator[ReadVector]:
+        """Yield the same in float64: where entries are apart, in pieces that a cache holds."""
+        form = self.model.form
+        if not (form.elementwise and form.like_weights):
+            yield self.wide()
+            return
+        flat = [torch.split(y.reshape(-1), _PIECE) for y in (self.x, *self.variables)]
+        for x, *variables in zip(*flat, strict=True):
+            yield self._replace(x=x, variables=variables).wide()
 
     def gains(self) -> tuple[Tensor, Tensor]:
         """Return the least and the largest of what α is multiplied with; see `Form.gain`."""
@@ -69,7 +88,6 @@ def read_vectors(
         def joined(name: str, pieces: list[Tensor], weights: Any = weights) -> Tensor:
             if name in model.form.variables and model.form.dense:
                 return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
-            pieces = [x.to(torch.promote_types(x.dtype, torch.float32)) for x in pieces]
             return (
                 model.joined(name, pieces, [*map(Tensor.numel, weights)]) if vector else pieces[0]
             )

@@ -47,10 +47,16 @@ def speed(
     name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else "cpu"
     identity = {"device": name}
     kept = context.with_resource(writing(out, "speed", identity))
-    bandwidth = (read_manifest(out) or {}).get("limits_gb_per_s")
+    there, threads = read_manifest(out) or {}, torch.get_num_threads()
+    if only and there.get("threads", threads) != threads:
+        raise InputError(
+            f"{out} was measured with {there['threads']} threads, not {threads}: leave out --only, "
+            "or give another folder with --out."
+        )
+    bandwidth = there.get("limits_gb_per_s")
     if bandwidth is None or not only or Table.step in only:
         bandwidth = limits(chosen, repeats)
-    made = {**kept, **identity, "threads": torch.get_num_threads()}
+    made = {**kept, **identity, "threads": threads}
     write_manifest(out, {**made, "limits_gb_per_s": bandwidth})
     rows: dict[Table, Callable[[], Iterable[dict[str, Any]]]] = {
         Table.step: lambda: step_rows(chosen, repeats),
@@ -58,7 +64,7 @@ def speed(
         Table.first: lambda: first_steps(chosen),
         Table.guard: lambda: guarded_rows(chosen, repeats),
     }
-    for table in only or Table:
+    for table in dict.fromkeys(only or Table):
         measured = pd.DataFrame(rows[table]())
         measured.to_csv(out / f"{table.value}.csv", index=False, float_format="%.4g")
     draw_again(out, None)

@@ -74,5 +74,5 @@ def _cell(name: str, value: Any) -> str:
     if name in ("of_step", "of_training"):
         return number(100 * value, ".1f", " %")
     if isinstance(value, float):
-        return number(value, ".3g" if value < 1000 else ".0f")
+        return number(value, ".3g" if abs(value) < 999.5 else ".0f")
     return str(value)

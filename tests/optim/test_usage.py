@@ -459,3 +459,31 @@ def test_an_estimator_and_the_optimizer_that_steps_along_it_stay_one():
         assert torch.equal(e.residual_norm(), o.residual_norm())
         for name in e.variables:
             assert torch.equal(e.state[q][name], o.state[q][name])
+
+
+@all_settings
+def test_differentiable_steps_learn_as_others_do(cls, extra):
+    ends = []
+    for differentiable in (False, True):
+        params = [p.detach().clone().requires_grad_() for p in make_params(torch.float64)]
+        inner = [p.clone() for p in params] if differentiable else params
+        optimizer = cls(inner, lr=0.1, beta=0.5, **extra, differentiable=differentiable)
+        for t in range(4):
+            fill_grads(inner, t)
+            optimizer.step()
+        ends.append([p.detach() for p in inner])
+    for one, other in zip(*ends, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_each_tensor_of_a_group_keeps_its_own_dtype():
+    ends = []
+    for others in ([torch.float32], []):
+        params = [torch.nn.Parameter(torch.ones(3, dtype=d)) for d in [*others, torch.float64]]
+        optimizer = DiagonalTO(params, lr=0.1, beta=0.5, fused=False)
+        for _ in range(3):
+            for p in params:
+                p.grad = torch.full_like(p, 1 / 3)
+            optimizer.step()
+        ends.append(params[-1])
+    assert torch.equal(*ends)

@@ -1,5 +1,6 @@
 """The studies of settings and starts on deep tasks: a tiny grid, and numbers worked out by hand."""
 
+import itertools
 import math
 
 import numpy as np
@@ -49,12 +50,14 @@ def test_the_grid_is_what_the_runner_says_and_goes_on_where_it_stopped(
     small, monkeypatch, tmp_path
 ):
     grid = run_deep_sensitivity(tmp_path, show=False)
-    assert len(grid) == (2 * 2 + 2) * 2  # both variants with A, and one without, at each β and γ
+    # Both variants with A, and one without, at each β and γ, on two seeds.
+    assert len(grid) == (2 * 2 + 2) * 2 * 2
     sgd = OPTIMIZERS["sgd"]  # what α = 0 and β = 1 is
-    for lr in (0.1, 0.3):
+    for lr, seed in itertools.product((0.1, 0.3), (0, 1)):
         settings = {"lr": lr, "lr_schedule": "cosine"}
-        first, *_, last = train(tiny(), tiny().validation, sgd, settings, 0, PLAN)
-        (row,) = grid.query("alpha == 0 and beta == 1 and lr == @lr").to_dict("records")
+        first, *_, last = train(tiny(), tiny().validation, sgd, settings, seed, PLAN)
+        asked_for = "alpha == 0 and beta == 1 and lr == @lr and seed == @seed"
+        (row,) = grid.query(asked_for).to_dict("records")
         assert row["val_loss"] == pytest.approx(last["val_loss"])
         assert row["train_loss"] == pytest.approx(last["train_loss"])
         assert row["start"] == first["val_loss"]
@@ -62,8 +65,8 @@ def test_the_grid_is_what_the_runner_says_and_goes_on_where_it_stopped(
     asked = []
     monkeypatch.setattr(sensitivity, "train", lambda *given: asked.append(given) or train(*given))
     again = run_deep_sensitivity(tmp_path, show=False)
-    assert len(asked) == 6
-    order = ["optimizer", "alpha", "beta", "lr"]
+    assert len(asked) == 12
+    order = ["optimizer", "alpha", "beta", "lr", "seed"]
     pd.testing.assert_frame_equal(
         *(table.sort_values(order, ignore_index=True) for table in (grid, again))
     )

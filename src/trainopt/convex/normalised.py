@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainopt.convex.conditioning import check_optimum
-from trainopt.convex.protocol import Case, Protocol
+from trainopt.convex.protocol import Protocol, work
 from trainopt.convex.tables import Results
 from trainopt.convex.world import Convex
 from trainopt.errors import InputError
@@ -69,13 +69,9 @@ def run_normalised(convex: Results, protocol: Protocol, out: Path, show: bool) -
         )
     known = convex.manifest["problems"]
 
-    def work(case: Case) -> float:
-        facts = known[case.name]
-        return float(case.passes * facts["n"] / case.batch * (1000 + facts["d"]))
-
     cases = [case for case in protocol.cases if case.name in known]
     light = {name: space for name, space in protocol.spaces.items() if not name.startswith("full")}
     for spaces in (light, protocol.spaces):
-        for case in sorted(cases, key=work):
+        for case in sorted(cases, key=lambda case: work(case, known[case.name])):
             part = replace(protocol, cases=(case,), spaces=spaces)
             run(Beside(part, known), out, None, workers=0, show=show)

@@ -58,8 +58,8 @@ def ends(both: Results) -> pd.DataFrame:
     """Where the trials and the runs of the main budget end.
 
     Returns:
-        Columns case, optimizer, kind ("trial" or "run") and failed: whether it ends higher than it
-        began, or nowhere.
+        Columns problem, optimizer, kind ("trial" or "run") and failed: whether it ends higher
+        than it began, or nowhere.
     """
     start = both.runs[both.runs.passes == 0].groupby("problem", observed=True).suboptimality.first()
     trials = both.trials[both.trials.number < both.protocol.main]
@@ -92,9 +92,9 @@ def totals(comparison: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
     """A row per optimizer and reference.
 
     Returns:
-        Columns optimizer, reference, cases, win, tie, loss, decades (the median over cases of the
-        mean difference, negative is lower), and the shares of the optimizer's trials and runs on
-        those cases that failed.
+        Columns optimizer, reference, problems, win, tie, loss, decades (the median over cases of
+        the mean difference, negative is lower), and the shares of the optimizer's trials and runs
+        on those cases that failed.
     """
     rows = []
     for (name, reference), part in comparison.groupby(["optimizer", "reference"], sort=False):

@@ -13,7 +13,7 @@ import pandas as pd
 
 from trainopt.convex.batched import Batched, train_all
 from trainopt.convex.conditioning import facts
-from trainopt.convex.protocol import Case, sizes
+from trainopt.convex.protocol import Case, sizes, work
 from trainopt.errors import InputError
 from trainopt.harness.folder import write_manifest, writing
 from trainopt.harness.growing import Growing
@@ -69,10 +69,9 @@ def run_sensitivity(cases: tuple[Case, ...], out: Path, show: bool) -> pd.DataFr
 def _work(case: Case) -> float:
     """About how much a case is: the small ones first, so that a part of the study says most."""
     try:
-        size = sizes(case)
+        return work(case, sizes(case))
     except InputError:
         return 0.0
-    return case.passes * size["n"] / case.batch * (1000 + size["d"])
 
 
 def _grids(case: Case, optimizers: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -27,18 +27,9 @@ double gradient_part(const P* __restrict g, int64_t first, int64_t last) {
 }
 
 double gradient(const Pieces& x, int32_t threads) {
-    const int64_t total = x.starts[x.count];
-    std::vector<double> squares(threads);
-#pragma omp parallel num_threads(threads) if (total > small)
-    {
-        const Share mine(0, total);
-        double own = 0;
-        each_part(x, mine.begin, mine.end, [&](int64_t i, int64_t first, int64_t last) {
-            own += gradient_part(at<P>(x.g, i), first, last);
-        });
-        squares[omp_get_thread_num()] = own;
-    }
-    return sum(squares);
+    return summed(x, threads, x.starts[x.count], [&](int64_t i, int64_t first, int64_t last) {
+        return gradient_part(at<P>(x.g, i), first, last);
+    });
 }
 
 // Diagonal-TO ------------------------------------------------------------------------------------
@@ -76,18 +67,9 @@ double diagonal_part(const Pieces& x, const Rates& r, int64_t i, int64_t first, 
 double diagonal(const Pieces& x, const Rates& r) {
     const auto part = r.descends ? x.estimate ? diagonal_part<true, true> : diagonal_part<false, true>
                                  : x.estimate ? diagonal_part<true, false> : diagonal_part<false, false>;
-    const int64_t total = x.starts[x.count];
-    std::vector<double> squares(r.threads);
-#pragma omp parallel num_threads(r.threads) if (total > small)
-    {
-        const Share mine(0, total);
-        double own = 0;
-        each_part(x, mine.begin, mine.end, [&](int64_t i, int64_t first, int64_t last) {
-            own += part(x, r, i, first, last);
-        });
-        squares[omp_get_thread_num()] = own;
-    }
-    return sum(squares);
+    return summed(x, r.threads, x.starts[x.count], [&](int64_t i, int64_t first, int64_t last) {
+        return part(x, r, i, first, last);
+    });
 }
 
 // RankOne-TO -------------------------------------------------------------------------------------
@@ -229,26 +211,22 @@ double full(const Pieces& x, const Rates& r, const Dense& m) {
     for (int64_t j = 0; j < n; j++) norm += double(point[j]) * double(point[j]);
     const T alpha = r.alpha, beta = r.beta, of_e = 1 - r.beta - r.alpha * norm, sign = r.sign;
     const T lr = r.lr, decay = r.decay;
-    std::vector<double> squares(r.threads);
-#pragma omp parallel num_threads(r.threads) if (total * n > small)
-    {
-        const Share mine(0, total);
-        double own = 0;
-        each_part(x, mine.begin, mine.end, [&](int64_t i, int64_t first, int64_t last) {
-            const P* g = at<P>(x.g, i);
-            S *A = at<S>(x.a, i), *b = at<S>(x.b, i);
-            T* estimate = at<T>(x.estimate, i);
-            for (int64_t j = first; j < last; j++) {
-                const T g0 = sign * T(g[j]), b0 = T(b[j]);
-                const T e = g0 - row_dot(A + j * n, point, n) - b0;
-                add_to_row(A + j * n, alpha * e, point, n);
-                b[j] = S(b0 + beta * e);
-                estimate[j] = g0 - of_e * e;
-                own += double(e) * double(e);
-            }
-        });
-        squares[omp_get_thread_num()] = own;
-    }
+    const auto rows = [&](int64_t i, int64_t first, int64_t last) {
+        const P* g = at<P>(x.g, i);
+        S *A = at<S>(x.a, i), *b = at<S>(x.b, i);
+        T* estimate = at<T>(x.estimate, i);
+        double squares = 0;
+        for (int64_t j = first; j < last; j++) {
+            const T g0 = sign * T(g[j]), b0 = T(b[j]);
+            const T e = g0 - row_dot(A + j * n, point, n) - b0;
+            add_to_row(A + j * n, alpha * e, point, n);
+            b[j] = S(b0 + beta * e);
+            estimate[j] = g0 - of_e * e;
+            squares += double(e) * double(e);
+        }
+        return squares;
+    };
+    const double squares = summed(x, r.threads, total * n, rows);
     // The weights move when all rows have read them: x may be their memory.
     if (r.descends)
         each_part(x, 0, total, [&](int64_t i, int64_t first, int64_t last) {
@@ -259,7 +237,7 @@ double full(const Pieces& x, const Rates& r, const Dense& m) {
                 w[j] = P((w0 - decay * w0) - lr * estimate[j]);
             }
         });
-    return sum(squares);
+    return squares;
 }
 
 }  // namespace

@@ -104,6 +104,22 @@ double sum(const std::vector<double>& values) {
     return total;
 }
 
+// The sum of what f(piece, lo, hi) returns for all numbers, shared between threads where they are
+// `work` enough.
+template <class F>
+double summed(const Pieces& x, int threads, int64_t work, F f) {
+    std::vector<double> found(threads);
+#pragma omp parallel num_threads(threads) if (work > small)
+    {
+        const Share mine(0, x.starts[x.count]);
+        double own = 0;
+        each_part(x, mine.begin, mine.end,
+                  [&](int64_t i, int64_t first, int64_t last) { own += f(i, first, last); });
+        found[omp_get_thread_num()] = own;
+    }
+    return sum(found);
+}
+
 // Memory -----------------------------------------------------------------------------------------
 
 // 0 when every tensor has memory of its own; 1 when one has none; 2 when one that is written to
